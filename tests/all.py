@@ -1,0 +1,155 @@
+"""Runs every part of the test suite and counts what each really ran (script/test calls this).
+
+The parts stand in two lanes that run side by side: one on the plain build, one on the build with
+sanitizers. A part that dies without a report counts as one failure, so nothing fails in silence.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build-test"
+LIMIT = 900  # seconds a part may take
+PYTEST = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+printing = threading.Lock()
+
+
+def run(command, **env):
+    """Runs to the end, or to the limit; returns the exit code and what was printed."""
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=ROOT, env=os.environ | env, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True)
+    try:
+        printed, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        printed, _ = process.communicate()
+        return 1, f"{printed}\ntook longer than {LIMIT} s\n"
+    return process.returncode, printed
+
+
+def one(command, **env):
+    """A command that is one test: it passes, or it does not."""
+    code, printed = run(command, **env)
+    return int(code == 0), int(code != 0), printed
+
+
+def count_junit(code, printed, report):
+    """Counts the cases of a JUnit report; no report, or a failure without a failed case, counts."""
+    passed = failed = 0
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed += 1
+            elif case.find("skipped") is None:
+                passed += 1
+    if (code != 0 and failed == 0) or passed + failed == 0:
+        failed += 1
+    return passed, failed, printed
+
+
+def build(name, *options, **env):
+    directory = OUT / name
+    setup = ["meson", "setup", directory, "--werror", *options]
+    if (directory / "build.ninja").exists():
+        setup.append("--reconfigure")
+    code, printed = run(setup, **env)
+    if code == 0:
+        code, more = run(["ninja", "-C", directory], **env)
+        printed += more
+    return int(code == 0), int(code != 0), printed
+
+
+def unit(name):
+    report = OUT / name / "meson-logs" / "testlog.junit.xml"
+    report.unlink(missing_ok=True)
+    code, printed = run(["meson", "test", "-C", OUT / name, "--print-errorlogs", "--num-processes", "2"],
+                        ASAN_OPTIONS="abort_on_error=0", UBSAN_OPTIONS="halt_on_error=1")
+    return count_junit(code, printed, report)
+
+
+def pytest(name, folder):
+    report = OUT / f"{folder}-{name}.xml"
+    report.unlink(missing_ok=True)
+    code, printed = run([*PYTEST, f"--junit-xml={report}", ROOT / "tests" / folder],
+                        PGCAST_BIN=str(OUT / name / "pgcast"))
+    return count_junit(code, printed, report)
+
+
+def sql():
+    code, printed = run([ROOT / "tests/sql/run"])
+    passed, failed = count_tap(printed)
+    if (code != 0 and failed == 0) or passed + failed == 0:
+        failed += 1
+    return passed, failed, printed
+
+
+def count_tap(printed):
+    """Counts TAP lines; a summary by prove stands for them when it prints nothing else."""
+    passed = len(re.findall(r"^ok \d+", printed, re.M))
+    failed = len(re.findall(r"^not ok \d+(?!.*# TODO)", printed, re.M))
+    summary = re.search(r"Tests=(\d+)", printed)
+    if passed + failed == 0 and summary:
+        failed = sum(int(n) for n in re.findall(r"Failed (\d+)/\d+ subtests", printed))
+        passed = int(summary[1]) - failed
+    return passed, failed
+
+
+LANES = [
+    [("build gcc", lambda: build("gcc")),
+     ("unit gcc", lambda: unit("gcc")),
+     ("build clang", lambda: build("clang", CC="clang")),
+     ("layers", lambda: one([ROOT / "tests/layers"])),
+     ("lint", lambda: one([ROOT / "script/lint"])),
+     ("sql", sql),
+     ("browser", lambda: pytest("gcc", "browser"))],
+    [("build sanitizers", lambda: build("sanitizers", "-Db_sanitize=address,undefined",
+                                        "-Db_lundef=false")),
+     ("unit sanitizers", lambda: unit("sanitizers")),
+     ("e2e sanitizers", lambda: pytest("sanitizers", "e2e"))],
+]
+
+
+def walk(lane, chosen, totals):
+    for name, part in lane:
+        if chosen and not any(word in name for word in chosen):
+            continue
+        began = time.monotonic()
+        try:
+            passed, failed, printed = part()
+        except Exception as error:  # the part itself is broken: that is a failure, too
+            passed, failed, printed = 0, 1, f"{type(error).__name__}: {error}\n"
+        with printing:
+            if failed:
+                print(printed)
+            print(f"{name}: {passed} passed, {failed} failed ({time.monotonic() - began:.0f} s)",
+                  flush=True)
+            totals[0] += passed
+            totals[1] += failed
+
+
+def main(chosen):
+    if chosen == ["--list"]:
+        print("\n".join(name for lane in LANES for name, _ in lane))
+        return 0
+    OUT.mkdir(exist_ok=True)
+    totals = [0, 0]
+    threads = [threading.Thread(target=walk, args=(lane, chosen, totals)) for lane in LANES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"{totals[0]} passed, {totals[1]} failed")
+    return int(totals[1] > 0 or totals[0] == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
