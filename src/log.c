@@ -1,0 +1,134 @@
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "alloc.h"
+#include "utf8.h"
+
+static const struct {
+	const char *name;
+	int priority; /* syslog's, which journald takes in front of a line */
+} levels[] = {
+	[LOG_LEVEL_DEBUG] = {"debug", 7},
+	[LOG_LEVEL_INFO] = {"info", 6},
+	[LOG_LEVEL_WARNING] = {"warning", 4},
+	[LOG_LEVEL_ERROR] = {"error", 3},
+};
+
+static enum log_level threshold = LOG_LEVEL_INFO;
+static enum log_format chosen = LOG_FORMAT_AUTO;
+
+/* systemd names the stream it reads, so that programs can tell whether that still is stderr. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+void log_configure(enum log_level least, enum log_format format)
+{
+	threshold = least;
+	chosen = format;
+}
+
+/* Makes one line of it, in place or longer: "a\n  b\n" becomes "a; b". Other control characters,
+ * which a terminal would obey, become '?'. */
+static char *one_line(const char *text)
+{
+	size_t len = strlen(text), n = 0;
+	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		len--;
+	char *line = xmalloc(2 * len + 1);
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (c == '\n' || c == '\r') {
+			i += strspn(text + i, "\r\n\t ") - 1;
+			line[n++] = ';';
+			line[n++] = ' ';
+		} else if (c == '\t') {
+			line[n++] = ' ';
+		} else {
+			line[n++] = c < 0x20 || c == 0x7F ? '?' : (char)c;
+		}
+	}
+	line[n] = '\0';
+	return line;
+}
+
+#define TIME_MAX 48
+
+static void timestamp(char out[static TIME_MAX])
+{
+	struct timespec now;
+	struct tm utc;
+	char seconds[24];
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(out, TIME_MAX, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
+}
+
+/* A line holds no control characters any more: what is left to escape are the quote and itself. */
+static void write_json(FILE *out, const char *time, const char *level, const char *line)
+{
+	size_t len;
+	char *text = utf8_repair(line, strlen(line), &len);
+	fprintf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"", time, level);
+	for (const char *c = text; *c; c++) {
+		if (*c == '"' || *c == '\\')
+			fputc('\\', out);
+		fputc(*c, out);
+	}
+	fputs("\"}\n", out);
+	free(text);
+}
+
+static void write_line(FILE *out, enum log_level level, const char *line)
+{
+	char time[TIME_MAX];
+	timestamp(time);
+	if (chosen == LOG_FORMAT_JSON)
+		write_json(out, time, levels[level].name, line);
+	else if (chosen == LOG_FORMAT_AUTO && stderr_is_journal())
+		fprintf(out, "<%d>%s\n", levels[level].priority, line);
+	else
+		fprintf(out, "%s %s: %s\n", time, levels[level].name, line);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	if (level < threshold)
+		return;
+	char *text = NULL;
+	va_list args;
+	va_start(args, format);
+	int n = vasprintf(&text, format, args);
+	va_end(args);
+	if (n < 0)
+		return;
+	char *line = one_line(text);
+	free(text);
+
+	/* Through memory, so that a line reaches a pipe in one write however it is put together. */
+	char *bytes = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&bytes, &len);
+	if (out) {
+		write_line(out, level, line);
+		fclose(out);
+		fwrite(bytes, 1, len, stderr);
+		fflush(stderr);
+	}
+	free(bytes);
+	free(line);
+}
