@@ -14,7 +14,7 @@
 
 struct block {
 	uint32_t refs;
-	uint32_t slice;        /* bytes per write; len when the block goes out in one */
+	uint32_t slice; /* bytes per write; len when the block goes out in one */
 	size_t len;
 	unsigned char bytes[];
 };

@@ -1,0 +1,66 @@
+#include "unit.h"
+
+#include "utf8.h"
+
+#define BAD "\xEF\xBF\xBD"
+
+static void check_repair(const char *text, const char *want)
+{
+	size_t len;
+	char *got = utf8_repair(text, strlen(text), &len);
+	assert_string_equal(got, want);
+	assert_int_equal(len, strlen(want));
+	assert_true(utf8_valid(got, len));
+	free(got);
+}
+
+static void valid_text_of_all_lengths_is_valid(void **state)
+{
+	(void)state;
+	const char *text = "plain ascii, \xC3\xA9, \xE2\x82\xAC, \xED\x9F\xBF, \xEE\x80\x80, "
+			   "\xF0\x9F\x98\x80, \xF4\x8F\xBF\xBF, and long enough for words";
+	assert_true(utf8_valid(text, strlen(text)));
+	assert_true(utf8_valid("", 0));
+	assert_true(utf8_valid("a\0b", 3));
+}
+
+static void the_valid_part_ends_before_a_cut_character(void **state)
+{
+	(void)state;
+	assert_int_equal(utf8_valid_prefix("12345678\xE2\x82\xAC", 10), 8);
+	assert_int_equal(utf8_valid_prefix("12345678\xE2\x82\xAC", 11), 11);
+}
+
+static void what_is_no_character_is_replaced(void **state)
+{
+	(void)state;
+	check_repair("a\xFF"
+		     "b",
+		"a" BAD "b");
+	check_repair("\x80", BAD);
+	check_repair("\xC0\xAF", BAD BAD);		   /* overlong */
+	check_repair("\xE0\x80\xAF", BAD BAD BAD);	   /* overlong */
+	check_repair("\xED\xA0\x80", BAD BAD BAD);	   /* a surrogate */
+	check_repair("\xF4\x90\x80\x80", BAD BAD BAD BAD); /* above U+10FFFF */
+	check_repair("\xF8", BAD);
+}
+
+/* The example of the Unicode standard, table 3-8. */
+static void a_cut_character_is_replaced_once(void **state)
+{
+	(void)state;
+	check_repair("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64",
+		"a" BAD BAD BAD "b" BAD "c" BAD BAD "d");
+	check_repair("end \xE2\x82", "end " BAD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(valid_text_of_all_lengths_is_valid),
+		cmocka_unit_test(the_valid_part_ends_before_a_cut_character),
+		cmocka_unit_test(what_is_no_character_is_replaced),
+		cmocka_unit_test(a_cut_character_is_replaced_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
