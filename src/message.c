@@ -1,0 +1,259 @@
+#include "message.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "alloc.h"
+
+/* Deeper nesting than any message of ours needs, and little enough stack to print it again. */
+#define DEPTH_MAX 32
+
+#define PLAIN (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+static const char *const commands[] = {
+#define COMMAND(id, name, help) [COMMAND_##id] = name,
+#include "commands.def"
+#undef COMMAND
+};
+
+static size_t digits(const char *text)
+{
+	return strspn(text, "0123456789");
+}
+
+/* RFC 8259, 6, for what has a fraction or an exponent: json-c keeps its text and is not strict. */
+static bool strict_double(const char *text)
+{
+	text += *text == '-';
+	size_t whole = digits(text);
+	if (whole == 0 || (*text == '0' && whole > 1))
+		return false;
+	text += whole;
+	if (*text == '.') {
+		size_t fraction = digits(++text);
+		if (fraction == 0)
+			return false;
+		text += fraction;
+	}
+	return *text == '\0' || *text == 'e' || *text == 'E';
+}
+
+/* What json-c has made of the number is the number: it bounds integers, which would let a uid of
+ * many digits become somebody else's, and it reads NaN, Infinity and forms that browsers do not. */
+static bool exact(json_object *value)
+{
+	if (json_object_is_type(value, json_type_double))
+		return isfinite(json_object_get_double(value)) &&
+		       strict_double(json_object_get_string(value));
+	if (json_object_is_type(value, json_type_int))
+		return json_object_get_int64(value) != INT64_MIN &&
+		       json_object_get_uint64(value) != UINT64_MAX;
+	return true;
+}
+
+static bool all_exact(json_object *value)
+{
+	if (json_object_is_type(value, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(value); i++) {
+			if (!all_exact(json_object_array_get_idx(value, i)))
+				return false;
+		}
+	} else if (json_object_is_type(value, json_type_object)) {
+		struct json_object_iterator it = json_object_iter_begin(value);
+		struct json_object_iterator end = json_object_iter_end(value);
+		for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+			if (!all_exact(json_object_iter_peek_value(&it)))
+				return false;
+		}
+	}
+	return exact(value);
+}
+
+/* The object that the whole text is, or NULL. */
+static json_object *parse_object(const char *text, size_t len)
+{
+	if (len > INT_MAX)
+		return NULL;
+	json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+	if (!tokener)
+		return NULL;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_object *value = json_tokener_parse_ex(tokener, text, (int)len);
+	bool whole = json_tokener_get_error(tokener) == json_tokener_success &&
+		     json_tokener_get_parse_end(tokener) == len;
+	json_tokener_free(tokener);
+	if (!whole || !json_object_is_type(value, json_type_object) || !all_exact(value)) {
+		json_object_put(value);
+		return NULL;
+	}
+	return value;
+}
+
+/* A copy of the member's text; NULL when it is no text, or has a NUL, which none of ours has. */
+static char *member_text(json_object *object, const char *key)
+{
+	json_object *value = json_object_object_get(object, key);
+	if (!json_object_is_type(value, json_type_string))
+		return NULL;
+	const char *text = json_object_get_string(value);
+	size_t len = (size_t)json_object_get_string_len(value);
+	return strlen(text) == len ? xstrdup(text) : NULL;
+}
+
+static char *to_text(json_object *value)
+{
+	return xstrdup(json_object_to_json_string_ext(value, PLAIN));
+}
+
+static enum command command_of(const char *name)
+{
+	size_t i = 0;
+	while (i < COMMAND_UNKNOWN && strcmp(name, commands[i]) != 0)
+		i++;
+	return (enum command)i;
+}
+
+static bool read_message(struct message *message, json_object *object, const char **error)
+{
+	json_object *ignored, *ref;
+	char *cmd = member_text(object, "cmd");
+	if (!cmd) {
+		*error = "\"cmd\" is missing, or is not a text";
+		return false;
+	}
+	message->command = command_of(cmd);
+	free(cmd);
+	message->type = member_text(object, "type");
+	if (!message->type && json_object_object_get_ex(object, "type", &ignored)) {
+		*error = "\"type\" is not a text";
+		return false;
+	}
+	if (json_object_object_get_ex(object, "ref", &ref))
+		message->ref = to_text(ref);
+	return true;
+}
+
+bool message_parse(struct message *message, const char *text, size_t len, const char **error)
+{
+	*message = (struct message){.command = COMMAND_UNKNOWN};
+	json_object *object = parse_object(text, len);
+	if (!object) {
+		*error = "not a JSON object, or a number in it is out of range";
+		return false;
+	}
+	bool ok = read_message(message, object, error);
+	json_object_put(object);
+	return ok;
+}
+
+void message_clear(struct message *message)
+{
+	free(message->type);
+	free(message->ref);
+	*message = (struct message){.command = COMMAND_UNKNOWN};
+}
+
+static void add_text(json_object *object, const char *key, const char *text)
+{
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+/* Puts JSON text in as it is: json-c then prints it where the value would be. */
+static void add_json(json_object *object, const char *key, const char *json)
+{
+	json_object *value = json_object_new_object();
+	json_object_set_serializer(value, json_object_userdata_to_json_string, xstrdup(json),
+		json_object_free_userdata);
+	json_object_object_add(object, key, value);
+}
+
+static json_object *control(const char *op)
+{
+	json_object *object = json_object_new_object();
+	add_text(object, "type", "pgcast");
+	add_text(object, "op", op);
+	return object;
+}
+
+/* Prints and frees. */
+static char *finish(json_object *object)
+{
+	char *text = to_text(object);
+	json_object_put(object);
+	return text;
+}
+
+char *message_hello(const char *uid, const char *cursor, bool resumed, const char *version)
+{
+	json_object *object = control("hello");
+	add_text(object, "uid", uid);
+	add_text(object, "cursor", cursor);
+	json_object_object_add(object, "resumed", json_object_new_boolean(resumed));
+	add_text(object, "version", version);
+	return finish(object);
+}
+
+char *message_cursor(const char *cursor)
+{
+	json_object *object = control("cursor");
+	add_text(object, "cursor", cursor);
+	return finish(object);
+}
+
+char *message_reset(const char *reason)
+{
+	json_object *object = control("reset");
+	add_text(object, "reason", reason);
+	return finish(object);
+}
+
+char *message_error(const char *code, const char *text, const char *ref)
+{
+	json_object *object = control("error");
+	add_text(object, "code", code);
+	add_text(object, "message", text);
+	if (ref)
+		add_json(object, "ref", ref);
+	return finish(object);
+}
+
+char *message_ack(const char *ref)
+{
+	json_object *object = control("ack");
+	if (ref)
+		add_json(object, "ref", ref);
+	return finish(object);
+}
+
+/* The uid as text: a number's digits are those that the payload has. */
+static char *payload_uid(json_object *payload)
+{
+	json_object *value = json_object_object_get(payload, "uid");
+	if (json_object_is_type(value, json_type_int) ||
+		json_object_is_type(value, json_type_double))
+		return xstrdup(json_object_get_string(value));
+	return member_text(payload, "uid");
+}
+
+char *message_channel(const char *channel, const char *payload, char **uid)
+{
+	*uid = NULL;
+	json_object *data = parse_object(payload, strlen(payload));
+	if (!data)
+		return NULL;
+	*uid = payload_uid(data);
+	if (!*uid) {
+		json_object_put(data);
+		return NULL;
+	}
+	json_object *object = json_object_new_object();
+	add_text(object, "type", channel);
+	add_text(object, "op", "publish");
+	json_object_object_add(object, "data", data);
+	return finish(object);
+}

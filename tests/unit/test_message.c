@@ -1,0 +1,205 @@
+#include "unit.h"
+
+#include "alloc.h"
+#include "message.h"
+
+static void parse(struct message *message, const char *text)
+{
+	const char *error = NULL;
+	if (!message_parse(message, text, strlen(text), &error))
+		fail_msg("%s: %s", text, error);
+}
+
+static void refuse(const char *text, size_t len, const char *why)
+{
+	struct message message;
+	const char *error = NULL;
+	if (message_parse(&message, text, len, &error))
+		fail_msg("accepted: %s", text);
+	assert_non_null(strstr(error, why));
+}
+
+static void init_is_read(void **state)
+{
+	(void)state;
+	struct message message;
+	parse(&message, " {\"cmd\":\"init\",\"type\":\"log\",\"more\":[1,{}],\"ref\":1} ");
+	assert_int_equal(message.command, COMMAND_INIT);
+	assert_string_equal(message.type, "log");
+	assert_string_equal(message.ref, "1");
+	message_clear(&message);
+	assert_null(message.type);
+}
+
+static void what_is_absent_is_null(void **state)
+{
+	(void)state;
+	struct message message;
+	parse(&message, "{\"cmd\":\"dance\"}");
+	assert_int_equal(message.command, COMMAND_UNKNOWN);
+	assert_null(message.type);
+	assert_null(message.ref);
+	message_clear(&message);
+}
+
+static void ref_may_be_anything(void **state)
+{
+	(void)state;
+	const char *refs[] = {
+		"null", "true", "\"a/\\\"b\"", "1.50", "-7", "[1,{\"x\":null}]", "{}"};
+	for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
+		struct message message;
+		char *text = xasprintf("{\"cmd\":\"init\",\"type\":\"log\",\"ref\":%s}", refs[i]);
+		parse(&message, text);
+		assert_string_equal(message.ref, refs[i]);
+		char *ack = message_ack(message.ref);
+		char *want = xasprintf("{\"type\":\"pgcast\",\"op\":\"ack\",\"ref\":%s}", refs[i]);
+		assert_string_equal(ack, want);
+		free(want);
+		free(ack);
+		free(text);
+		message_clear(&message);
+	}
+}
+
+#define REFUSE(text, why) refuse(text, sizeof(text) - 1, why)
+
+static void what_is_not_a_command_is_refused(void **state)
+{
+	(void)state;
+	REFUSE("", "not a JSON object");
+	REFUSE("hello", "not a JSON object");
+	REFUSE("{\"cmd\":\"init\"", "not a JSON object");
+	REFUSE("{\"cmd\":\"init\"} {}", "not a JSON object");
+	REFUSE("{\"cmd\":\"init\"}\0", "not a JSON object");
+	REFUSE("[\"init\"]", "not a JSON object");
+	REFUSE("\"init\"", "not a JSON object");
+	REFUSE("null", "not a JSON object");
+	REFUSE("{'cmd':'init'}", "not a JSON object");
+	REFUSE("{\"cmd\":\"\xFF\"}", "not a JSON object");
+	REFUSE("{\"cmd\":\"init\",\"ref\":NaN}", "not a JSON object");
+	REFUSE("{\"cmd\":\"init\",\"ref\":1e999}", "out of range");
+	REFUSE("{\"cmd\":\"init\",\"ref\":[123456789012345678901234567890]}", "out of range");
+	REFUSE("{}", "\"cmd\"");
+	REFUSE("{\"cmd\":1}", "\"cmd\"");
+	REFUSE("{\"cmd\":null}", "\"cmd\"");
+	REFUSE("{\"cmd\":\"init\\u0000\"}", "\"cmd\"");
+	REFUSE("{\"cmd\":\"init\",\"type\":7}", "\"type\"");
+	REFUSE("{\"cmd\":\"init\",\"type\":\"l\\u0000g\"}", "\"type\"");
+}
+
+static void deep_nesting_is_refused(void **state)
+{
+	(void)state;
+	size_t depth = 100000;
+	char *text = xmalloc(depth + 1);
+	memset(text, '[', depth);
+	refuse(text, depth, "not a JSON object");
+	memcpy(text, "{\"a\":", 5);
+	refuse(text, depth, "not a JSON object");
+	free(text);
+}
+
+/* Every start of a message, and every message with one byte changed, is read or refused. */
+static void broken_messages_do_no_harm(void **state)
+{
+	(void)state;
+	const char good[] =
+		"{\"cmd\":\"init\",\"type\":\"l\\u00e9g\",\"ref\":[-1.5e3,{\"a\":null}]}";
+	size_t len = sizeof good - 1, read = 0;
+	for (size_t i = 0; i < len; i++) {
+		refuse(good, i, "not a JSON object");
+		for (int byte = 0; byte < 256; byte++) {
+			char text[sizeof good];
+			const char *error = NULL;
+			struct message message;
+			memcpy(text, good, sizeof good);
+			text[i] = (char)byte;
+			if (message_parse(&message, text, len, &error)) {
+				read++;
+				message_clear(&message);
+			} else {
+				assert_non_null(error);
+			}
+		}
+	}
+	assert_true(read > len);
+}
+
+#define ASSERT_TEXT(call, want)                                                                    \
+	do {                                                                                       \
+		char *text_ = (call);                                                              \
+		assert_string_equal(text_, want);                                                  \
+		free(text_);                                                                       \
+	} while (0)
+
+static void control_messages_have_the_contracts_form(void **state)
+{
+	(void)state;
+	ASSERT_TEXT(message_hello("u\"1", "c/1", true, "0.1.0"),
+		"{\"type\":\"pgcast\",\"op\":\"hello\",\"uid\":\"u\\\"1\",\"cursor\":\"c/1\","
+		"\"resumed\":true,\"version\":\"0.1.0\"}");
+	ASSERT_TEXT(
+		message_cursor("c1"), "{\"type\":\"pgcast\",\"op\":\"cursor\",\"cursor\":\"c1\"}");
+	ASSERT_TEXT(message_reset("epoch"),
+		"{\"type\":\"pgcast\",\"op\":\"reset\",\"reason\":\"epoch\"}");
+	ASSERT_TEXT(message_error("bad", "no\nway", "[1]"),
+		"{\"type\":\"pgcast\",\"op\":\"error\",\"code\":\"bad\",\"message\":\"no\\nway\","
+		"\"ref\":[1]}");
+	ASSERT_TEXT(message_ack(NULL), "{\"type\":\"pgcast\",\"op\":\"ack\"}");
+}
+
+static void check_channel(const char *payload, const char *want_uid, const char *want_data)
+{
+	char *uid;
+	char *text = message_channel("jobs", payload, &uid);
+	char *want = xasprintf("{\"type\":\"jobs\",\"op\":\"publish\",\"data\":%s}", want_data);
+	assert_non_null(text);
+	assert_string_equal(uid, want_uid);
+	assert_string_equal(text, want);
+	free(want);
+	free(text);
+	free(uid);
+}
+
+static void a_payload_goes_to_its_uid(void **state)
+{
+	(void)state;
+	check_channel("{\"uid\":\"u1\",\"n\":[1, 2]}", "u1", "{\"uid\":\"u1\",\"n\":[1,2]}");
+	check_channel("{\"uid\":42}", "42", "{\"uid\":42}");
+	check_channel("{\"uid\":1.50}", "1.50", "{\"uid\":1.50}");
+	check_channel("{\"uid\":18446744073709551614}", "18446744073709551614",
+		"{\"uid\":18446744073709551614}");
+}
+
+/* A uid of many digits must not become another one. */
+static void a_payload_without_a_uid_goes_nowhere(void **state)
+{
+	(void)state;
+	const char *payloads[] = {"", "u1", "{\"n\":1}", "{\"uid\":null}", "{\"uid\":true}",
+		"{\"uid\":[1]}", "{\"uid\":\"a\\u0000b\"}", "[{\"uid\":\"u1\"}]", "{\"uid\":\"u1\"",
+		"{\"uid\":123456789012345678901}", "{\"uid\":-123456789012345678901}",
+		"{\"uid\":\"u1\",\"n\":00.5}", "{\"uid\":\"u1\",\"n\":1.}"};
+	for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+		char *uid;
+		if (message_channel("jobs", payloads[i], &uid))
+			fail_msg("accepted: %s", payloads[i]);
+		assert_null(uid);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(init_is_read),
+		cmocka_unit_test(what_is_absent_is_null),
+		cmocka_unit_test(ref_may_be_anything),
+		cmocka_unit_test(what_is_not_a_command_is_refused),
+		cmocka_unit_test(deep_nesting_is_refused),
+		cmocka_unit_test(broken_messages_do_no_harm),
+		cmocka_unit_test(control_messages_have_the_contracts_form),
+		cmocka_unit_test(a_payload_goes_to_its_uid),
+		cmocka_unit_test(a_payload_without_a_uid_goes_nowhere),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
