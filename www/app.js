@@ -18,119 +18,119 @@ let changes = 0;
 const shown = new Map(); // a row's id -> its <tr>
 
 function setState(state, text = state) {
-	$('state').dataset.state = state;
-	$('state').textContent = text;
+    $('state').dataset.state = state;
+    $('state').textContent = text;
 }
 
 function cells(row) {
-	const texts = [time.format(new Date(row.created_at)), row.action, row.address ?? '',
-		row.detail === null ? '' : JSON.stringify(row.detail), row.id];
-	return texts.map((text, column) => {
-		const td = document.createElement('td');
-		td.textContent = text;
-		if (column === 4) td.className = 'number';
-		return td;
-	});
+    const texts = [time.format(new Date(row.created_at)), row.action, row.address ?? '',
+        row.detail === null ? '' : JSON.stringify(row.detail), row.id];
+    return texts.map((text, column) => {
+        const td = document.createElement('td');
+        td.textContent = text;
+        if (column === 4) td.className = 'number';
+        return td;
+    });
 }
 
 // Restarts the highlight, also on a row that has it still.
 function mark(tr, op) {
-	tr.classList.remove('insert', 'update');
-	void tr.offsetWidth;
-	tr.classList.add(op);
+    tr.classList.remove('insert', 'update');
+    void tr.offsetWidth;
+    tr.classList.add(op);
 }
 
 function put(row, op) {
-	let tr = shown.get(row.id);
-	if (!tr) {
-		tr = document.createElement('tr');
-		shown.set(row.id, tr);
-		$('rows').prepend(tr);
-	}
-	tr.replaceChildren(...cells(row));
-	if (op) mark(tr, op);
+    let tr = shown.get(row.id);
+    if (!tr) {
+        tr = document.createElement('tr');
+        shown.set(row.id, tr);
+        $('rows').prepend(tr);
+    }
+    tr.replaceChildren(...cells(row));
+    if (op) mark(tr, op);
 }
 
 function drop(id) {
-	shown.get(id)?.remove();
-	shown.delete(id);
+    shown.get(id)?.remove();
+    shown.delete(id);
 }
 
 function clear() {
-	shown.clear();
-	$('rows').replaceChildren();
+    shown.clear();
+    $('rows').replaceChildren();
 }
 
 const apply = {
-	init(rows) {
-		clear();
-		rows.forEach((row) => put(row));
-	},
-	insert: (row) => put(row, 'insert'),
-	update(row, old) {
-		if (old.id !== row.id) drop(old.id);
-		put(row, 'update');
-	},
-	delete: (row) => drop(row.id),
-	truncate: clear,
+    init(rows) {
+        clear();
+        rows.forEach((row) => put(row));
+    },
+    insert: (row) => put(row, 'insert'),
+    update(row, old) {
+        if (old.id !== row.id) drop(old.id);
+        put(row, 'update');
+    },
+    delete: (row) => drop(row.id),
+    truncate: clear,
 };
 
 function receive({ type, op, data, old }) {
-	if (type !== 'log' || !apply[op]) return;
-	apply[op](data, old);
-	if (op !== 'init') changes += 1;
-	while (shown.size > MOST_ROWS) drop(shown.keys().next().value);
-	$('count').textContent = shown.size === 1 ? '1 row' : `${shown.size} rows`;
-	$('changes').textContent = changes === 1 ? '1 change' : `${changes} changes`;
-	$('empty').hidden = shown.size > 0;
+    if (type !== 'log' || !apply[op]) return;
+    apply[op](data, old);
+    if (op !== 'init') changes += 1;
+    while (shown.size > MOST_ROWS) drop(shown.keys().next().value);
+    $('count').textContent = shown.size === 1 ? '1 row' : `${shown.size} rows`;
+    $('changes').textContent = changes === 1 ? '1 change' : `${changes} changes`;
+    $('empty').hidden = shown.size > 0;
 }
 
 function retry() {
-	const pause = Math.min(LONGEST_PAUSE, 250 * 2 ** attempts) * (0.5 + Math.random() / 2);
-	attempts += 1;
-	setState('waiting', 'connection lost, trying again');
-	timer = setTimeout(connect, pause);
+    const pause = Math.min(LONGEST_PAUSE, 250 * 2 ** attempts) * (0.5 + Math.random() / 2);
+    attempts += 1;
+    setState('waiting', 'connection lost, trying again');
+    timer = setTimeout(connect, pause);
 }
 
 function connect() {
-	const address = new URL(`./?uid=${encodeURIComponent(uid)}`, location.href);
-	address.hash = '';
-	address.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-	const mine = new WebSocket(address);
-	socket = mine;
-	setState('connecting');
-	mine.onopen = () => {
-		mine.send(JSON.stringify({ cmd: 'init', type: 'log' }));
-	};
-	mine.onmessage = (event) => {
-		attempts = 0;
-		setState('live');
-		receive(JSON.parse(event.data));
-	};
-	mine.onclose = ({ code, reason }) => {
-		if (socket !== mine) return;
-		if (REFUSED.has(code)) setState('refused', reason || 'refused');
-		else retry();
-	};
+    const address = new URL(`./?uid=${encodeURIComponent(uid)}`, location.href);
+    address.hash = '';
+    address.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    const mine = new WebSocket(address);
+    socket = mine;
+    setState('connecting');
+    mine.onopen = () => {
+        mine.send(JSON.stringify({ cmd: 'init', type: 'log' }));
+    };
+    mine.onmessage = (event) => {
+        attempts = 0;
+        setState('live');
+        receive(JSON.parse(event.data));
+    };
+    mine.onclose = ({ code, reason }) => {
+        if (socket !== mine) return;
+        if (REFUSED.has(code)) setState('refused', reason || 'refused');
+        else retry();
+    };
 }
 
 function show(name) {
-	clearTimeout(timer);
-	const before = socket;
-	socket = undefined;
-	before?.close();
-	uid = name;
-	changes = 0;
-	attempts = 0;
-	clear();
-	$('uid').value = uid;
-	document.title = `Live log of ${uid} – pgcast`;
-	connect();
+    clearTimeout(timer);
+    const before = socket;
+    socket = undefined;
+    before?.close();
+    uid = name;
+    changes = 0;
+    attempts = 0;
+    clear();
+    $('uid').value = uid;
+    document.title = `Live log of ${uid} – pgcast`;
+    connect();
 }
 
 $('choose').addEventListener('submit', (event) => {
-	event.preventDefault();
-	location.hash = encodeURIComponent($('uid').value);
+    event.preventDefault();
+    location.hash = encodeURIComponent($('uid').value);
 });
 addEventListener('hashchange', () => show(decodeURIComponent(location.hash.slice(1))));
 show(uid);

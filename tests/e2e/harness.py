@@ -1,0 +1,287 @@
+"""What the stories are told with: a private PostgreSQL, a bridge on it, and clients of the bridge.
+
+Nothing in here sleeps for luck. To show that something did *not* arrive, a test has a marker
+published behind it and looks at what came before the marker.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import psycopg
+import websockets
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20  # seconds until a condition that should come true at once counts as false
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """Returns the condition's first true value."""
+    deadline = time.monotonic() + patience
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+async def eventually(condition, what, patience=PATIENCE):
+    """The same for a test that has clients, which go on in the meantime."""
+    deadline = time.monotonic() + patience
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
+        await asyncio.sleep(0.01)
+    return value
+
+
+class Cluster:
+    def __init__(self, *settings):
+        self.directory = self._run("create", *settings).strip()
+
+    def _run(self, *words):
+        return subprocess.run([ROOT / "script/cluster", *words], check=True, text=True,
+                              stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout
+
+    def up(self):
+        self._run("up", self.directory)
+
+    def down(self):
+        self._run("down", self.directory)
+
+    def crash(self):
+        self._run("crash", self.directory)
+
+    def remove(self):
+        self._run("remove", self.directory)
+
+    def conninfo(self, database, user="postgres"):
+        return f"host={self.directory} dbname={database} user={user}"
+
+
+class Database:
+    """One database of the cluster; `template` is what it starts as."""
+
+    count = 0
+
+    def __init__(self, cluster, template=None, options=""):
+        Database.count += 1
+        self.name = f"d{Database.count}"
+        self.cluster = cluster
+        self._admin(f"create database {self.name} {f'template {template}' if template else ''} {options}")
+
+    def _admin(self, command):
+        with psycopg.connect(self.cluster.conninfo("postgres"), autocommit=True) as admin:
+            admin.execute(command)
+
+    def conninfo(self, user="postgres"):
+        return self.cluster.conninfo(self.name, user)
+
+    def connect(self, user="postgres", **options):
+        return psycopg.connect(self.conninfo(user), autocommit=True, **options)
+
+    def execute(self, *commands):
+        with self.connect() as connection:
+            for command in commands:
+                connection.execute(command)
+
+    def value(self, command, *parameters):
+        with self.connect() as connection:
+            return connection.execute(command, parameters).fetchone()[0]
+
+    def file(self, *names):
+        for name in names:
+            subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", ROOT / "sql" / name,
+                            self.conninfo()], check=True, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
+
+    def install(self):
+        self.file("pgcast.sql", "log.sql")
+        self.execute("do $$ begin create role bridge login; exception when duplicate_object then end $$",
+                     "select pgcast.grant_bridge('bridge')")
+
+    def publish(self, uid, data, type="marker"):
+        self.execute(psycopg.sql.SQL("select pgcast.publish({}, {}, {}::json)").format(
+            uid, type, json.dumps(data)))
+
+    def drop(self):
+        self._admin(f"drop database if exists {self.name} with (force)")
+
+
+class Client:
+    """A WebSocket client of a uid; every message it takes is kept in `seen`."""
+
+    def __init__(self, socket, uid):
+        self.socket, self.uid, self.seen = socket, uid, []
+
+    async def next(self):
+        message = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE))
+        self.seen.append(message)
+        return message
+
+    async def take(self, n):
+        return [await self.next() for _ in range(n)]
+
+    async def until(self, wanted):
+        """Everything up to the first message for which wanted() is true, that one included."""
+        got = [await self.next()]
+        while not wanted(got[-1]):
+            got.append(await self.next())
+        return got
+
+    async def before_marker(self, database):
+        """What has come by now: all before a marker that is published here. No control messages."""
+        name = os.urandom(8).hex()
+        database.publish(self.uid, name)
+        got = await self.until(lambda message: message.get("data") == name)
+        return [message for message in got[:-1] if message["type"] != "pgcast"]
+
+    async def send(self, message):
+        await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+
+    async def init(self, type="log"):
+        await self.send({"cmd": "init", "type": type})
+
+    async def closed(self):
+        """Waits for the end; returns the close code and the reason."""
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                await self.next()
+        return self.socket.close_code, self.socket.close_reason
+
+    async def close(self):
+        await self.socket.close()
+
+
+class Bridge:
+    """A running daemon."""
+
+    expected = 0  # its exit code at the test's end
+
+    def __init__(self, database, *, user="bridge", env=None, through=(), descriptors=(), **settings):
+        conninfo = database if isinstance(database, str) else database.conninfo(user)
+        settings = {"database": conninfo, "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0",
+                    "www": "", "drain_time": "100ms", "message_rate": "10000/s"} | settings
+        self.command = [*through, program()]
+        for key, value in settings.items():
+            self.command += ["--set", f"{key}={value}"]
+        self.log = []
+        self.process = subprocess.Popen(
+            self.command, env=environment() | (env or {}), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+            pass_fds=descriptors)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+
+    def lines(self, pattern):
+        return [line for line in list(self.log) if re.search(pattern, line)]
+
+    def wait_line(self, pattern, patience=PATIENCE):
+        def look():
+            found = self.lines(pattern)
+            assert found or self.alive(), f"ended with {self.process.returncode}: {self.log}"
+            return found
+        return wait_for(look, f"{pattern!r} in {self.log}", patience)[0]
+
+    def alive(self):
+        if self.process.poll() is None:
+            return True
+        self.reader.join(PATIENCE)
+        return False
+
+    def _address(self, pattern):
+        return re.search(pattern + r" (\S+)", self.wait_line(pattern))[1]
+
+    @property
+    def address(self):
+        return self._address(r"(?<!admin )listening on")
+
+    @property
+    def admin(self):
+        return self._address(r"admin listening on")
+
+    def get(self, path, admin=True, **request):
+        """The status and the text of a page."""
+        address = self.admin if admin else self.address
+        asked = urllib.request.Request(f"http://{address}{path}", **request)
+        try:
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def ready(self):
+        assert self.alive(), f"ended with {self.process.returncode}: {self.log}"
+        return bool(self.lines("admin listening on")) and self.get("/readyz")[0] == 200
+
+    def metrics(self):
+        _, text = self.get("/metrics")
+        return {name: float(value) for name, value in re.findall(r"^(pgcast_\w+) (\S+)$", text, re.M)}
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def url(self, uid, **query):
+        query = {"uid": uid} | query
+        words = urllib.parse.urlencode({key: value for key, value in query.items() if value is not None})
+        return f"ws://{self.address}/?{words}"
+
+    @contextlib.asynccontextmanager
+    async def client(self, uid="u1", v1=False, types=None, **options):
+        """A connected client; on pgcast.v1 its hello is taken already."""
+        options = {"max_size": None, "max_queue": None, "compression": None, "ping_interval": None} | options
+        if v1:
+            options["subprotocols"] = ["pgcast.v1"]
+        async with websockets.connect(self.url(uid, types=types), **options) as socket:
+            client = Client(socket, uid)
+            if v1:
+                client.hello = await client.next()
+            yield client
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def wait(self):
+        code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        return code
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.signal()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.wait()
+            raise
+
+
+def program():
+    return os.environ.get("PGCAST_BIN", str(ROOT / "build" / "pgcast"))
+
+
+def environment():
+    """Ours, without what would change the daemon's or libpq's behaviour."""
+    ours = {key: value for key, value in os.environ.items()
+            if not re.match("PG|NOTIFY_|LISTEN_|JOURNAL_|WATCHDOG_", key)}
+    return ours | {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+
+
+def run(*words, env=None):
+    """Runs the program to its end: exit code, standard output, standard error."""
+    done = subprocess.run([program(), *words], env=environment() | (env or {}), text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
+    return done.returncode, done.stdout, done.stderr

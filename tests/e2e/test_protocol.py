@@ -1,0 +1,221 @@
+"""What goes over a connection: the handshake, plain and pgcast.v1, refusals and their codes."""
+
+import asyncio
+import contextlib
+import json
+import socket
+
+import pytest
+import websockets
+
+from harness import PATIENCE, eventually, wait_for
+
+
+def handshake(address, path="/?uid=u1", method="GET", **headers):
+    """Sends a handshake by hand; returns the answer's status and headers, and the open socket."""
+    host, port = address.rsplit(":", 1)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
+    asked = {"Host": address, "Connection": "Upgrade", "Upgrade": "websocket",
+             "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    asked |= {key.replace("_", "-"): value for key, value in headers.items()}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {value}" for key, value in asked.items() if value)]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        got = connection.recv(4096)
+        if not got:
+            break
+        answer += got
+    status = answer.split(b" ", 2)[1:2]
+    return int(status[0]) if status else None, answer.decode(errors="replace").lower(), connection
+
+
+async def test_plain_clients_never_get_a_message_without_data(bridge, database):
+    async with bridge.client("u1") as client:
+        for junk in "{", "[]", "1", '{"cmd":5}', '{"cmd":"nonsense"}', '{"cmd":"init"}', \
+                '{"cmd":"init","type":"no such table"}', '{"type":"log"}', "x" * 1000, "":
+            await client.send(junk)
+        await client.init()
+        database.execute("insert into log(uid) values ('u1')", "delete from log", "truncate log")
+        database.publish("u1", "the end")
+        messages = await client.until(lambda message: message.get("data") == "the end")
+    assert messages and all("data" in message for message in messages)
+    assert {message["type"] for message in messages} <= {"log", "marker"}
+
+
+async def test_v1_begins_with_hello(bridge):
+    async with bridge.client("u1", v1=True) as client:
+        assert client.socket.subprotocol == "pgcast.v1"
+        hello = client.hello
+    assert (hello["type"], hello["op"], hello["uid"], hello["resumed"]) == ("pgcast", "hello", "u1", False)
+    assert 0 < len(hello["cursor"]) <= 512
+    assert hello["version"]
+
+
+async def test_v1_says_where_the_client_is_after_each_batch(bridge, database):
+    async with bridge.client("u1", v1=True) as client:
+        cursors = {client.hello["cursor"]}
+        for _ in range(3):
+            database.execute("insert into log(uid) values ('u1')")
+            messages = await client.until(lambda message: message["op"] == "cursor")
+            assert "insert" in [message["op"] for message in messages] or messages[-1]["cursor"]
+            assert 0 < len(messages[-1]["cursor"]) <= 512
+            cursors.add(messages[-1]["cursor"])
+        assert len(cursors) > 1
+
+
+async def test_v1_is_told_what_is_wrong(bridge):
+    async with bridge.client("u1", v1=True) as client:
+        for text, ref in (("{", None), ('{"cmd":"nonsense","ref":7}', 7), ('{"cmd":"init","ref":"a"}', "a"),
+                          ('{"cmd":"init","type":"no such table","ref":{"b":[1]}}', {"b": [1]})):
+            await client.send(text)
+            error = (await client.until(lambda message: message["op"] != "cursor"))[-1]
+            assert (error["type"], error["op"]) == ("pgcast", "error")
+            assert error["code"] and error["message"] and error.get("ref") == ref
+
+
+async def test_v1_acknowledges_what_has_a_ref(bridge):
+    async with bridge.client("u1", v1=True) as client:
+        await client.send({"cmd": "init", "type": "log", "ref": 1, "unknown": True})
+        messages = await client.until(lambda message: message["op"] == "ack")
+    assert messages[-1]["ref"] == 1
+    assert [message["data"] for message in messages if message["op"] == "init"] == [[]]
+
+
+async def test_only_our_subprotocol_is_echoed(bridge):
+    offered = ["bearer.abc", "pgcast.v1", "other"]
+    async with websockets.connect(bridge.url("u1"), subprotocols=offered) as socket:
+        assert socket.subprotocol == "pgcast.v1"
+
+
+async def test_any_path_will_do(bridge, database):
+    address = bridge.url("u1").replace("/?", "/some/where/ws?")
+    async with websockets.connect(address) as socket:
+        database.publish("u1", 1)
+        assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))["data"] == 1
+
+
+@pytest.mark.parametrize("query", ["", "?uid=", "?other=1", "?uid=" + "x" * 256, "?uid=%ff", "?uid=a%00b"])
+async def test_who_does_not_say_a_uid_is_told_4400(bridge, query):
+    async with websockets.connect(f"ws://{bridge.address}/{query}") as socket:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), PATIENCE)
+        assert socket.close_code == 4400
+        assert socket.close_reason
+
+
+def test_pages_from_elsewhere_are_refused(bridge):
+    status, _, _ = handshake(bridge.address, Origin="http://evil.example")
+    assert status == 403
+
+
+def test_pages_from_the_same_host_are_let_in(bridge):
+    status, _, _ = handshake(bridge.address, Origin="http://127.0.0.1:3000")
+    assert status == 101
+
+
+def test_pages_from_allowed_origins_are_let_in(start, database):
+    bridge = start(database, allowed_origins="https://*.example.com")
+    assert handshake(bridge.address, Origin="https://app.example.com")[0] == 101
+    assert handshake(bridge.address, Origin="https://example.org")[0] == 403
+
+
+@pytest.mark.parametrize("headers", [
+    {"method": "POST"}, {"Upgrade": "h2c"}, {"Sec_WebSocket_Version": "8"}, {"Sec_WebSocket_Version": "99"}])
+def test_odd_handshakes_are_no_connections(bridge, headers):
+    assert handshake(bridge.address, **headers)[0] != 101
+
+
+def test_more_clients_than_allowed_are_refused_before_the_upgrade(start, database):
+    bridge = start(database, max_clients=2)
+    held = [handshake(bridge.address) for _ in range(2)]
+    assert [status for status, _, _ in held] == [101, 101]
+    assert handshake(bridge.address)[0] == 503
+    held.pop()[2].close()
+    wait_for(lambda: handshake(bridge.address)[0] == 101, "the place to be free again")
+
+
+async def test_more_clients_of_a_uid_than_allowed_are_told_4409(start, database):
+    bridge = start(database, max_clients_per_uid=2)
+    async with bridge.client(), bridge.client(), bridge.client("u2"), bridge.client() as third:
+        assert (await third.closed())[0] == 4409
+
+
+async def test_no_limit_of_clients_per_uid_is_zero(start, database):
+    bridge = start(database, max_clients_per_uid=0)
+    async with bridge.client() as one, bridge.client() as two:
+        database.publish("u1", 1)
+        assert (await one.next())["data"] == (await two.next())["data"] == 1
+
+
+async def test_binary_messages_are_told_1003(bridge):
+    async with bridge.client() as client:
+        await client.send(b"\x00\x01")
+        assert (await client.closed())[0] == 1003
+
+
+async def test_messages_that_are_too_big_are_told_1009(start, database):
+    bridge = start(database, max_message="1kB")
+    async with bridge.client() as client:
+        await client.send('{"cmd":"init","type":"log","more":"' + "x" * 2000 + '"}')
+        assert (await client.closed())[0] == 1009
+
+
+async def test_messages_that_just_fit_are_read(start, database):
+    bridge = start(database, max_message="1kB")
+    async with bridge.client() as client:
+        text = '{"cmd":"init","type":"log","more":""}'
+        await client.send(text[:-2] + "x" * (1024 - len(text)) + '"}')
+        assert (await client.next())["op"] == "init"
+
+
+async def test_messages_that_come_too_fast_are_told_4429(start, database):
+    bridge = start(database, message_rate="5/s")
+    async with bridge.client() as client:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for _ in range(100):
+                await client.init()
+        assert (await client.closed())[0] == 4429
+
+
+async def test_a_client_that_answers_no_ping_is_dropped(start, database):
+    bridge = start(database, ping_interval="1s", ping_timeout="1s")
+    status, _, connection = handshake(bridge.address)
+    assert status == 101
+    async with bridge.client() as alive:
+        await eventually(lambda: bridge.metrics()["pgcast_clients"] == 1, "the silent one to be dropped")
+        database.publish("u1", 1)
+        assert (await alive.next())["data"] == 1
+    connection.close()
+
+
+async def test_channels_are_passed_through(start, database):
+    bridge = start(database, channels="chat,other")
+    async with bridge.client("u1") as one, bridge.client("42") as two, bridge.client("u1", v1=True) as three:
+        database.execute("""select pg_notify('chat', '{"uid": "u1", "text": "hi"}')""",
+                         """select pg_notify('chat', 'not json')""",
+                         """select pg_notify('chat', '{"text": "to nobody"}')""",
+                         """select pg_notify('unheard', '{"uid": "u1"}')""",
+                         """select pg_notify('other', '{"uid": 42}')""")
+        assert await one.next() == {"type": "chat", "op": "publish", "data": {"uid": "u1", "text": "hi"}}
+        assert await two.next() == {"type": "other", "op": "publish", "data": {"uid": 42}}
+        assert (await three.until(lambda m: m["op"] == "publish"))[-1]["data"]["text"] == "hi"
+        assert await one.before_marker(database) == []
+
+
+async def test_a_client_that_closes_leaves_nothing(bridge, database):
+    names = ("pgcast_clients", "pgcast_uids")
+    async with bridge.client("first"):
+        pass
+    await eventually(lambda: bridge.metrics()["pgcast_clients"] == 0, "the first to be gone")
+    before = bridge.descriptors()
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(bridge.client(f"u{n % 10}", v1=bool(n % 2))) for n in range(50)]
+        assert [bridge.metrics()[name] for name in names] == [50, 10]
+        for n, client in enumerate(clients):
+            await client.init()
+            if n % 3 == 0:
+                client.socket.transport.abort()
+        database.execute("insert into log(uid) select 'u' || n % 10 from generate_series(1, 1000) n")
+    await eventually(lambda: [bridge.metrics()[name] for name in names] == [0, 0], "the gauges to be zero")
+    await eventually(lambda: bridge.descriptors() == before, "the descriptors to be closed")
