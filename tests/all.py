@@ -76,10 +76,10 @@ def unit(name):
     return count_junit(code, printed, report)
 
 
-def pytest(name, folder):
+def pytest(name, folder, *options):
     report = OUT / f"{folder}-{name}.xml"
     report.unlink(missing_ok=True)
-    code, printed = run([*PYTEST, f"--junit-xml={report}", ROOT / "tests" / folder],
+    code, printed = run([*PYTEST, f"--junit-xml={report}", *options, ROOT / "tests" / folder],
                         PGCAST_BIN=str(OUT / name / "pgcast"))
     return count_junit(code, printed, report)
 
@@ -110,7 +110,8 @@ LANES = [
      ("layers", lambda: one([ROOT / "tests/layers"])),
      ("lint", lambda: one([ROOT / "script/lint"])),
      ("sql", sql),
-     ("browser", lambda: pytest("gcc", "browser"))],
+     ("browser", lambda: pytest("gcc", "browser")),
+     ("load", lambda: pytest("gcc", "load"))],
     [("build sanitizers", lambda: build("sanitizers", "-Db_sanitize=address,undefined",
                                         "-Db_lundef=false")),
      ("unit sanitizers", lambda: unit("sanitizers")),
