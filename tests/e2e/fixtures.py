@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,10 @@ def start():
 @pytest.fixture
 def bridge(start, database):
     return start(database)
+
+
+@pytest.fixture
+def folder():
+    """A folder that goes with the test; its path is short, for there are sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="pgcast-", dir="/tmp") as path:
+        yield Path(path)

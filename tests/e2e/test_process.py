@@ -18,8 +18,8 @@ def test_a_wrong_key_names_the_nearest():
     assert len(error.strip().splitlines()) == 1
 
 
-def test_a_wrong_value_is_refused_with_file_and_line(tmp_path):
-    file = tmp_path / "pgcast.conf"
+def test_a_wrong_value_is_refused_with_file_and_line(folder):
+    file = folder / "pgcast.conf"
     file.write_text("# a comment\n\nping_interval = soon\n")
     code, _, error = run("-c", str(file))
     assert code == 78
@@ -48,8 +48,8 @@ def test_the_version_and_the_help():
     assert code == 0 and "--set" in text
 
 
-def test_settings_come_from_file_environment_and_command_line(tmp_path):
-    file = tmp_path / "pgcast.conf"
+def test_settings_come_from_file_environment_and_command_line(folder):
+    file = folder / "pgcast.conf"
     file.write_text("max_clients = 1\nsend_buffer = '1MB'\nping_interval = 7s\n")
     code, text, _ = run("-c", str(file), "--set", "ping_interval=9s", "--print-config",
                         env={"PGCAST_PING_INTERVAL": "8s", "PGCAST_SEND_BUFFER": "2MB"})
@@ -64,8 +64,8 @@ def test_passwords_are_not_printed():
         assert code == 0 and "hush" not in text
 
 
-def test_the_example_configuration_is_readable_by_the_program(tmp_path):
-    file = tmp_path / "pgcast.conf"
+def test_the_example_configuration_is_readable_by_the_program(folder):
+    file = folder / "pgcast.conf"
     file.write_text(run("--example-config")[1])
     assert run("-c", str(file), "--print-config")[0] == 0
     assert run("-c", str(ROOT / "systemd/pgcast.conf"), "--print-config")[0] == 0
@@ -148,8 +148,8 @@ class Manager:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_service_manager_is_told(start, database, tmp_path, abstract):
-    path = f"\0pgcast-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+def test_the_service_manager_is_told(start, database, folder, abstract):
+    path = f"\0pgcast-test-{os.getpid()}" if abstract else str(folder / "notify")
     manager = Manager(path)
     bridge = start(database, env={"NOTIFY_SOCKET": path.replace("\0", "@")})
     manager.until("READY=1")
@@ -158,16 +158,16 @@ def test_the_service_manager_is_told(start, database, tmp_path, abstract):
     manager.until("STOPPING=1")
 
 
-def test_the_watchdog_is_fed(start, database, tmp_path):
-    manager = Manager(str(tmp_path / "notify"))
-    start(database, env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"})
+def test_the_watchdog_is_fed(start, database, folder):
+    manager = Manager(str(folder / "notify"))
+    start(database, env={"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"})
     manager.until("WATCHDOG=1")
     manager.told.clear()
     manager.until("WATCHDOG=1")
 
 
-def test_a_unix_socket_is_listened_on(start, database, tmp_path):
-    path = tmp_path / "pgcast.sock"
+def test_a_unix_socket_is_listened_on(start, database, folder):
+    path = folder / "pgcast.sock"
     for _ in range(2):  # the second one finds what the first one left
         bridge = start(database, listen=f"unix:{path}")
         with socket.socket(socket.AF_UNIX) as client:
