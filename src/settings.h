@@ -1,5 +1,6 @@
-/* Settings: one row each in settings.def. They come, the later the stronger, from the row's default, a
- * file as postgresql.conf is written, the environment (PGCAST_<NAME>) and the command line. A value
+/* Settings: one row each in settings.def. They come, the later the stronger, from the row's
+ * default, a file as postgresql.conf is written, the environment (PGCAST_<NAME>) and the command
+ * line. A value
  * `@/path` is read from that file.
  *
  * Loading makes a whole new struct and changes nothing else, so that a reload with a mistake in it
@@ -20,9 +21,9 @@ struct settings {
 #define SETTING_TEXT(name, ...) const char *name;
 #define SETTING_FLAG(name, ...) bool name;
 #define SETTING_COUNT(name, ...) int64_t name;
-#define SETTING_BYTES(name, ...) int64_t name;    /* bytes */
+#define SETTING_BYTES(name, ...) int64_t name;	  /* bytes */
 #define SETTING_DURATION(name, ...) int64_t name; /* milliseconds */
-#define SETTING_RATE(name, ...) int64_t name;     /* per second */
+#define SETTING_RATE(name, ...) int64_t name;	  /* per second */
 #define SETTING_CHOICE(name, type, ...) enum type name;
 #include "settings.def"
 	struct setting_value *values; /* as written, and where: settings.c's own */
@@ -32,10 +33,10 @@ struct settings {
 struct settings *settings_create(void);
 void settings_destroy(struct settings **settings);
 
-/* Reads a file (NULL: none), the environment and `sets`, a NULL-terminated list of "key=value" (NULL:
- * none). False: *error is one line that says where and what, freed by the caller, *out is NULL. */
-bool settings_load(
-	struct settings **out, const char *file, const char *const *sets, char **error);
+/* Reads a file (NULL: none), the environment and `sets`, a NULL-terminated list of "key=value"
+ * (NULL: none). False: *error is one line that says where and what, freed by the caller, *out is
+ * NULL. */
+bool settings_load(struct settings **out, const char *file, const char *const *sets, char **error);
 
 /* Every value and where it came from, in the file's syntax; secrets masked. */
 void settings_print(const struct settings *settings, FILE *out);

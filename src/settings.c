@@ -1,0 +1,269 @@
+#include "settings.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "alloc.h"
+#include "conf.h"
+#include "settings_priv.h"
+
+#define ROW(row_name, row_type, row_initial, row_help, ...)                                        \
+	{.name = #row_name,                                                                        \
+		.initial = row_initial,                                                            \
+		.help = row_help,                                                                  \
+		.offset = offsetof(struct settings, row_name),                                     \
+		.type = row_type,                                                                  \
+		__VA_ARGS__},
+#define NUMBER(name, family, initial, low, high, help)                                             \
+	ROW(name, TYPE_NUMBER, initial, help, .units = family, .least = low, .most = high)
+
+const struct setting_row settings_rows[SETTINGS_COUNT] = {
+#define SETTING_TEXT(name, initial, who, help) ROW(name, TYPE_TEXT, initial, help, .secrecy = who)
+#define SETTING_FLAG(name, initial, help) ROW(name, TYPE_FLAG, initial, help, .units = UNITS_NONE)
+#define SETTING_COUNT(name, ...) NUMBER(name, UNITS_NONE, __VA_ARGS__)
+#define SETTING_BYTES(name, ...) NUMBER(name, UNITS_BYTES, __VA_ARGS__)
+#define SETTING_DURATION(name, ...) NUMBER(name, UNITS_DURATION, __VA_ARGS__)
+#define SETTING_RATE(name, ...) NUMBER(name, UNITS_RATE, __VA_ARGS__)
+#define SETTING_CHOICE(name, type, initial, list, help)                                            \
+	ROW(name, TYPE_CHOICE, initial, help, .words = list)
+#include "settings.def"
+};
+
+static void clear_value(struct setting_value *value)
+{
+	free(value->written);
+	free(value->text);
+	free(value->origin);
+	*value = (struct setting_value){0};
+}
+
+/* Sets one row from what was written; false and *error when it is not right. */
+static bool set_row(struct settings *settings, const struct setting_row *row, const char *written,
+	const char *origin, char **error)
+{
+	char *problem = NULL;
+	char *text = strncmp(written, "@/", 2) == 0 ? settings_read_value(written + 1, &problem)
+						    : xstrdup(written);
+	if (text)
+		problem = settings_parse(settings, row, text);
+	if (problem) {
+		const char *shown = row->type == TYPE_TEXT ? "" : written;
+		*error = xasprintf(
+			"%s: %s%s%s %s", origin, row->name, *shown ? " = " : "", shown, problem);
+		free(problem);
+		free(text);
+		return false;
+	}
+	struct setting_value *value = &settings->values[row - settings_rows];
+	clear_value(value);
+	*value = (struct setting_value){xstrdup(written), text, xstrdup(origin)};
+	return true;
+}
+
+/* ---- names ---- */
+
+static size_t least_of(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many letters to insert, remove or change to make one of the other (Levenshtein). */
+static size_t distance(const char *a, const char *b)
+{
+	size_t len = strlen(b);
+	size_t *costs = xcalloc(len + 1, sizeof *costs);
+	for (size_t j = 0; j <= len; j++)
+		costs[j] = j;
+	for (size_t i = 0; a[i]; i++) {
+		size_t diagonal = costs[0];
+		costs[0] = i + 1;
+		for (size_t j = 0; j < len; j++) {
+			size_t change = diagonal + (tolower((unsigned char)a[i]) != b[j]);
+			diagonal = costs[j + 1];
+			costs[j + 1] = least_of(change, least_of(diagonal, costs[j]) + 1);
+		}
+	}
+	size_t cost = costs[len];
+	free(costs);
+	return cost;
+}
+
+/* The name that was probably meant, or NULL when none is near. */
+static const char *nearest_name(const char *name)
+{
+	const char *best = NULL;
+	size_t best_cost = least_of(4, strlen(name) / 2 + 1);
+	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+		size_t cost = distance(name, settings_rows[i].name);
+		if (cost < best_cost) {
+			best = settings_rows[i].name;
+			best_cost = cost;
+		}
+	}
+	return best;
+}
+
+static bool set_named(struct settings *settings, const char *name, const char *written,
+	const char *origin, char **error)
+{
+	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+		if (strcmp(name, settings_rows[i].name) == 0)
+			return set_row(settings, &settings_rows[i], written, origin, error);
+	}
+	const char *near = nearest_name(name);
+	*error = near ? xasprintf("%s: there is no setting \"%s\"; did you mean \"%s\"?", origin,
+				name, near)
+		      : xasprintf(
+				"%s: there is no setting \"%s\" (--help lists them)", origin, name);
+	return false;
+}
+
+/* ---- where values come from ---- */
+
+static bool load_line(struct settings *settings, const char *line, const char *origin, char **error)
+{
+	char *key, *value;
+	const char *problem;
+	if (!conf_line(line, &key, &value, &problem)) {
+		*error = xasprintf("%s: %s", origin, problem);
+		return false;
+	}
+	bool ok = !key || set_named(settings, key, value, origin, error);
+	free(key);
+	free(value);
+	return ok;
+}
+
+static bool load_file(struct settings *settings, const char *file, char **error)
+{
+	FILE *in = fopen(file, "re");
+	if (!in) {
+		*error = xasprintf("can't read %s: %s", file, strerror(errno));
+		return false;
+	}
+	char *line = NULL;
+	size_t room = 0, number = 0;
+	bool ok = true;
+	errno = 0;
+	while (ok && getline(&line, &room, in) >= 0) {
+		char *origin = xasprintf("%s:%zu", file, ++number);
+		ok = load_line(settings, line, origin, error);
+		free(origin);
+	}
+	if (ok && ferror(in)) {
+		*error = xasprintf("can't read %s: %s", file, strerror(errno));
+		ok = false;
+	}
+	free(line);
+	fclose(in);
+	return ok;
+}
+
+static bool load_environment(struct settings *settings, char **error)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < SETTINGS_COUNT; i++) {
+		char *name = xasprintf("PGCAST_%s", settings_rows[i].name);
+		for (char *c = name; *c; c++)
+			*c = (char)toupper((unsigned char)*c);
+		const char *written = getenv(name);
+		char *origin = xasprintf("environment %s", name);
+		ok = !written || set_row(settings, &settings_rows[i], written, origin, error);
+		free(origin);
+		free(name);
+	}
+	return ok;
+}
+
+static bool load_sets(struct settings *settings, const char *const *sets, char **error)
+{
+	bool ok = true;
+	for (; ok && sets && *sets; sets++) {
+		const char *sign = strchr(*sets, '=');
+		if (!sign) {
+			*error = xasprintf("--set %s: not of the form KEY=VALUE", *sets);
+			return false;
+		}
+		char *name = xstrndup(*sets, (size_t)(sign - *sets));
+		ok = set_named(settings, name, sign + 1, "--set", error);
+		free(name);
+	}
+	return ok;
+}
+
+/* ---- what must hold between settings ---- */
+
+/* Both lists are well-formed; with auth = trust, nobody from outside can claim to be anybody. */
+static bool check_addresses(const struct settings *settings, const struct setting_row *row,
+	const char *list, bool must_be_local, char **error)
+{
+	const char *origin = settings->values[row - settings_rows].origin, *problem;
+	struct address address;
+	bool local = true;
+	while (local && address_next(&address, &list, &problem)) {
+		local = address_is_local(&address) || !must_be_local;
+		address_clear(&address);
+	}
+	if (!local)
+		*error = xasprintf("%s: %s can be reached from other machines, and with auth = "
+				   "trust anybody there could read every uid: listen on 127.0.0.1, "
+				   "or set trust_remote = on",
+			origin, row->name);
+	else if (problem)
+		*error = xasprintf("%s: %s: %s", origin, row->name, problem);
+	return !*error;
+}
+
+static bool check(const struct settings *settings, char **error)
+{
+	bool must_be_local = settings->auth == AUTH_TRUST && !settings->trust_remote;
+	return check_addresses(settings, &settings_rows[SETTINGS_NTH_listen], settings->listen,
+		       must_be_local, error) &&
+	       check_addresses(settings, &settings_rows[SETTINGS_NTH_admin_listen],
+		       settings->admin_listen, false, error);
+}
+
+/* ---- all of them ---- */
+
+struct settings *settings_create(void)
+{
+	struct settings *settings = xcalloc(1, sizeof *settings);
+	settings->values = xcalloc(SETTINGS_COUNT, sizeof *settings->values);
+	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+		char *error = NULL;
+		bool ok = set_row(
+			settings, &settings_rows[i], settings_rows[i].initial, "default", &error);
+		assert(ok);
+		(void)ok;
+	}
+	return settings;
+}
+
+void settings_destroy(struct settings **settings)
+{
+	if (!*settings)
+		return;
+	for (size_t i = 0; i < SETTINGS_COUNT; i++)
+		clear_value(&(*settings)->values[i]);
+	free((*settings)->values);
+	free(*settings);
+	*settings = NULL;
+}
+
+bool settings_load(struct settings **out, const char *file, const char *const *sets, char **error)
+{
+	struct settings *settings = settings_create();
+	*out = NULL;
+	*error = NULL;
+	if ((!file || load_file(settings, file, error)) && load_environment(settings, error) &&
+		load_sets(settings, sets, error) && check(settings, error)) {
+		*out = settings;
+		return true;
+	}
+	settings_destroy(&settings);
+	return false;
+}

@@ -1,0 +1,61 @@
+#include "units.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct unit {
+	const char *name;
+	int64_t factor;
+};
+
+#define UNITS_MAX 6
+
+static const struct family {
+	const char *form;
+	struct unit units[UNITS_MAX]; /* ends before a NULL name, unless full */
+} families[] = {
+	[UNITS_NONE] = {"a whole number", {{"", 1}}},
+	[UNITS_BYTES] = {"a size such as 16kB (B, kB, MB, GB)",
+		{{"", 1}, {"B", 1}, {"kB", INT64_C(1) << 10}, {"MB", INT64_C(1) << 20},
+			{"GB", INT64_C(1) << 30}}},
+	[UNITS_DURATION] = {"a time such as 5s (ms, s, min, h, d)",
+		{{"ms", 1}, {"s", 1000}, {"min", 60 * 1000}, {"h", 60 * 60 * 1000},
+			{"d", 24 * 60 * 60 * 1000}}},
+	[UNITS_RATE] = {"a rate such as 20/s", {{"/s", 1}}},
+};
+
+static const struct unit *find_unit(enum unit_family family, const char *name)
+{
+	const struct unit *units = families[family].units;
+	for (size_t i = 0; i < UNITS_MAX && units[i].name; i++) {
+		if (strcmp(units[i].name, name) == 0)
+			return &units[i];
+	}
+	return NULL;
+}
+
+bool units_parse(enum unit_family family, const char *text, int64_t *value)
+{
+	if (!isdigit((unsigned char)*text))
+		return false;
+	char *end;
+	errno = 0;
+	long long number = strtoll(text, &end, 10);
+	if (errno)
+		return false;
+	end += strspn(end, " ");
+	if (number == 0 && *end == '\0') {
+		*value = 0;
+		return true;
+	}
+	const struct unit *unit = find_unit(family, end);
+	return unit && !__builtin_mul_overflow(number, unit->factor, value);
+}
+
+const char *units_form(enum unit_family family)
+{
+	return families[family].form;
+}
