@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum stat {
+enum counter {
 #define STAT(id, kind, name, help) STAT_##id,
 #include "stats.def"
 #undef STAT
@@ -13,14 +13,14 @@ enum stat {
 
 extern uint64_t stats[STAT_COUNT];
 
-static inline void stats_add(enum stat stat, uint64_t n)
+static inline void stats_add(enum counter counter, uint64_t n)
 {
-	stats[stat] += n;
+	stats[counter] += n;
 }
 
-static inline void stats_set(enum stat stat, uint64_t value)
+static inline void stats_set(enum counter counter, uint64_t value)
 {
-	stats[stat] = value;
+	stats[counter] = value;
 }
 
 /* The Prometheus text of all of them; the caller frees it. */
