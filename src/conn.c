@@ -1,0 +1,375 @@
+#include "conn.h"
+
+#include <assert.h>
+#include <libwebsockets.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "alloc.h"
+#include "log.h"
+#include "stats.h"
+#include "utf8.h"
+#include "wheel.h"
+
+#define TICK_MS 100
+/* How long the peer has to answer our Close, in seconds. */
+#define CLOSE_WAIT 5
+
+struct conns {
+	const struct settings *settings;
+	struct hub *hub;
+	struct lws_context *context;
+	uv_timer_t ticker; /* runs while there are connections */
+	struct wheel wheel;
+	size_t count, opened; /* now, ever */
+	bool waking;	      /* lws_cancel_service was called and has not come through yet */
+};
+
+struct conn {
+	struct lws *wsi; /* NULL: not open */
+	struct conns *conns;
+	struct client *client;
+	struct wheel_entry deadline; /* of the next ping, or of the answer to the last one */
+	uint64_t heard;		     /* when something last came, loop time in ms */
+	uint64_t written;	     /* bytes, ever */
+	uint64_t taken;		     /* of them out of the kernel when the ping went out */
+	uint64_t allowance_at;	     /* when the allowance was last topped up */
+	uint32_t allowance;	     /* messages that may still come, in thousandths */
+	bool closing;		     /* our Close is out, or the connection is broken */
+	bool woken;		     /* the client wants to hear when it can write */
+	bool pinged;
+	uint32_t len, room; /* of the message that is being gathered */
+	char *message;
+};
+
+struct conns *conns_create(uv_loop_t *loop, const struct settings *settings, struct hub *hub)
+{
+	struct conns *conns = xcalloc(1, sizeof *conns);
+	conns->settings = settings;
+	conns->hub = hub;
+	uv_timer_init(loop, &conns->ticker);
+	conns->ticker.data = conns;
+	wheel_init(&conns->wheel, uv_now(loop) / TICK_MS);
+	return conns;
+}
+
+static void free_conns(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void conns_destroy(struct conns **conns)
+{
+	if (!*conns)
+		return;
+	assert((*conns)->count == 0);
+	uv_close((uv_handle_t *)&(*conns)->ticker, free_conns);
+	*conns = NULL;
+}
+
+void conns_use_context(struct conns *conns, struct lws_context *context)
+{
+	conns->context = context;
+}
+
+void conns_woken(struct conns *conns)
+{
+	conns->waking = false;
+}
+
+static uint64_t now_ms(const struct conns *conns)
+{
+	return uv_now(conns->ticker.loop);
+}
+
+/* Ends the connection on behalf of lws's timeouts, wherever we are called from. */
+static void end_after(struct conn *conn, enum pending_timeout why, int seconds)
+{
+	struct conns *conns = conn->conns;
+	conn->closing = true;
+	wheel_remove(&conn->deadline);
+	lws_set_timeout(conn->wsi, why, seconds);
+	if (!conns->waking) {
+		conns->waking = true;
+		lws_cancel_service(conns->context);
+	}
+}
+
+static void drop(struct conn *conn, const char *why)
+{
+	log_debug("dropping a connection: %s", why);
+	end_after(conn, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+}
+
+/* ---- the transport ---- */
+
+static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
+{
+	/* lws takes no const, but does not write into what is sent raw. */
+	if (lws_write(conn->wsi, (unsigned char *)(uintptr_t)bytes, len, LWS_WRITE_RAW) < 0) {
+		drop(conn, "the peer is gone");
+		return false;
+	}
+	conn->written += len;
+	stats_add(STAT_SENT_BYTES, len);
+	return true;
+}
+
+static bool transport_write(void *ctx, const unsigned char *bytes, size_t len)
+{
+	struct conn *conn = ctx;
+	return !conn->closing && write_raw(conn, bytes, len);
+}
+
+static bool transport_congested(void *ctx)
+{
+	struct conn *conn = ctx;
+	return conn->closing || lws_partial_buffered(conn->wsi);
+}
+
+static void transport_wake(void *ctx)
+{
+	struct conn *conn = ctx;
+	if (conn->closing)
+		return;
+	conn->woken = true;
+	lws_callback_on_writable(conn->wsi);
+}
+
+static void transport_close(void *ctx, uint16_t code, const char *reason)
+{
+	struct conn *conn = ctx;
+	if (conn->closing)
+		return;
+
+	log_debug("closing a connection: %u %s", code, reason);
+	unsigned char frame[FRAME_CLOSE_MAX];
+	if (write_raw(conn, frame, frame_close(frame, code, reason)))
+		end_after(conn, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_WAIT);
+}
+
+static const struct transport transport = {
+	.write = transport_write,
+	.congested = transport_congested,
+	.wake = transport_wake,
+	.close = transport_close,
+};
+
+/* ---- pings ---- */
+
+static void set_deadline(struct conn *conn, uint64_t ms)
+{
+	uint64_t ticks = (ms + TICK_MS - 1) / TICK_MS;
+	wheel_set(&conn->conns->wheel, &conn->deadline, conn->conns->wheel.now + ticks);
+}
+
+/* Bytes that the peer's kernel has acknowledged; counts right while nothing is kept by lws. */
+static uint64_t taken(const struct conn *conn)
+{
+	int queued = 0;
+	if (ioctl(lws_get_socket_fd(conn->wsi), SIOCOUTQ, &queued) != 0 || queued < 0)
+		queued = 0;
+	return conn->written - (uint64_t)queued;
+}
+
+static void send_ping(struct conn *conn)
+{
+	/* A byte of payload, since lws keeps an empty pong to itself. */
+	static const unsigned char ping[] = {0x89, 1, '.'};
+	if (!write_raw(conn, ping, sizeof ping))
+		return;
+	conn->pinged = true;
+	conn->taken = taken(conn);
+	set_deadline(conn, (uint64_t)conn->conns->settings->ping_timeout);
+}
+
+/* The answer may be late since the ping stands behind much that a slow peer is still taking. */
+static bool still_taking(struct conn *conn)
+{
+	uint64_t before = conn->taken;
+	conn->taken = taken(conn);
+	return conn->taken > before && conn->taken < conn->written;
+}
+
+static void on_deadline(void *ctx, struct wheel_entry *entry)
+{
+	struct conn *conn = LIST_OF(entry, struct conn, deadline);
+	const struct settings *settings = ((struct conns *)ctx)->settings;
+	uint64_t silent = now_ms(ctx) - conn->heard;
+	uint64_t interval = (uint64_t)settings->ping_interval;
+
+	/* With bytes waiting here already, the hub sees to it that they move. */
+	if (lws_partial_buffered(conn->wsi))
+		set_deadline(conn, (uint64_t)settings->ping_timeout);
+	else if (conn->pinged && still_taking(conn))
+		set_deadline(conn, (uint64_t)settings->ping_timeout);
+	else if (conn->pinged)
+		drop(conn, "no answer to a ping");
+	else if (silent + TICK_MS < interval)
+		set_deadline(conn, interval - silent);
+	else
+		send_ping(conn);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct conns *conns = timer->data;
+	wheel_advance(&conns->wheel, now_ms(conns) / TICK_MS, on_deadline, conns);
+	if (conns->count == 0)
+		uv_timer_stop(timer);
+}
+
+void conn_heard(struct conn *conn)
+{
+	conn->heard = now_ms(conn->conns);
+	if (!conn->pinged || conn->closing)
+		return;
+	conn->pinged = false;
+	set_deadline(conn, (uint64_t)conn->conns->settings->ping_interval);
+}
+
+/* The first ping comes after half to all of the interval, so that clients which came together do
+ * not stay together. */
+static void start_pings(struct conn *conn)
+{
+	struct conns *conns = conn->conns;
+	uint64_t interval = (uint64_t)conns->settings->ping_interval;
+	if (!uv_is_active((uv_handle_t *)&conns->ticker)) {
+		wheel_advance(&conns->wheel, now_ms(conns) / TICK_MS, on_deadline, conns);
+		uv_timer_start(&conns->ticker, on_tick, TICK_MS, TICK_MS);
+	}
+	set_deadline(conn, interval / 2 + conns->opened++ * 7919 % (interval / 2 + 1));
+}
+
+/* ---- life ---- */
+
+size_t conn_size(void)
+{
+	return sizeof(struct conn);
+}
+
+void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kind kind,
+	const struct access *access)
+{
+	*conn = (struct conn){
+		.wsi = wsi,
+		.conns = conns,
+		.heard = now_ms(conns),
+		.allowance_at = now_ms(conns),
+		.allowance = (uint32_t)conns->settings->message_rate * 1000,
+	};
+	conns->count++;
+	start_pings(conn);
+
+	uint16_t code = CLOSE_BAD_REQUEST;
+	const char *reason = access_refusal(access);
+	if (!reason) {
+		const struct client_request request = {
+			.uid = access->uid,
+			.types = access->types,
+			.since = access->since,
+			.kind = kind,
+		};
+		conn->client = hub_join(conns->hub, &request, &transport, conn, &code, &reason);
+	}
+	if (!conn->client)
+		transport_close(conn, code, reason);
+}
+
+bool conn_closing(const struct conn *conn)
+{
+	return conn->closing;
+}
+
+void conn_writable(struct conn *conn)
+{
+	/* lws also calls when it has sent what it kept. */
+	if (!conn->woken || !conn->client || conn->closing)
+		return;
+	conn->woken = false;
+	client_writable(conn->client);
+}
+
+void conn_gone(struct conn *conn)
+{
+	if (!conn->wsi)
+		return;
+	conn->closing = true;
+	client_gone(&conn->client);
+	wheel_remove(&conn->deadline);
+	free(conn->message);
+	conn->message = NULL;
+	conn->conns->count--;
+	conn->wsi = NULL;
+}
+
+/* ---- receiving ---- */
+
+/* Takes one message off the allowance, which fills at message_rate up to a second's worth. */
+static bool allowed(struct conn *conn)
+{
+	uint64_t now = now_ms(conn->conns), rate = (uint64_t)conn->conns->settings->message_rate;
+	uint64_t allowance = conn->allowance + (now - conn->allowance_at) * rate;
+	if (allowance > rate * 1000)
+		allowance = rate * 1000;
+	conn->allowance_at = now;
+	conn->allowance = (uint32_t)(allowance < 1000 ? allowance : allowance - 1000);
+	return allowance >= 1000;
+}
+
+static void gather(struct conn *conn, const char *piece, size_t len)
+{
+	size_t need = conn->len + len;
+	if (need > conn->room) {
+		conn->room = (uint32_t)(need * 2);
+		conn->message = xrealloc(conn->message, conn->room);
+	}
+	memcpy(conn->message + conn->len, piece, len);
+	conn->len = (uint32_t)need;
+}
+
+static void take_message(struct conn *conn, const char *text, size_t len)
+{
+	if (!allowed(conn))
+		transport_close(conn, CLOSE_TOO_MANY_MESSAGES, "too many messages");
+	else if (!utf8_valid(text, len))
+		transport_close(conn, CLOSE_BAD_UTF8, "not UTF-8");
+	else if (conn->client)
+		client_received(conn->client, text, len);
+}
+
+static void forget_message(struct conn *conn)
+{
+	free(conn->message);
+	conn->message = NULL;
+	conn->len = conn->room = 0;
+}
+
+void conn_receive(struct conn *conn, const char *piece, size_t len)
+{
+	conn_heard(conn);
+	if (conn->closing)
+		return;
+	if (lws_frame_is_binary(conn->wsi)) {
+		transport_close(conn, CLOSE_BINARY, "text only");
+		return;
+	}
+	if (conn->len + len > (size_t)conn->conns->settings->max_message) {
+		transport_close(conn, CLOSE_TOO_BIG, "message too big");
+		forget_message(conn);
+		return;
+	}
+
+	bool last = lws_is_final_fragment(conn->wsi);
+	if (last && conn->len == 0) {
+		take_message(conn, piece, len);
+		return;
+	}
+	gather(conn, piece, len);
+	if (!last)
+		return;
+	take_message(conn, conn->message, conn->len);
+	forget_message(conn);
+}
