@@ -9,7 +9,7 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define LIST_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Walks without removal; use the safe form when the body may unlink the element it is on. */
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
@@ -36,7 +36,8 @@ static inline void list_append(struct list *head, struct list *it)
 	head->prev = it;
 }
 
-/* Takes an element off its list; harmless on one that is on none (initialised, or removed before). */
+/* Takes an element off its list; harmless on one that is on none (initialised, or removed before).
+ */
 static inline void list_remove(struct list *it)
 {
 	it->next->prev = it->prev;

@@ -1,8 +1,8 @@
 /* Positions and windows.
  *
- * A position says which transactions of the journal have been seen. Its text comes from SQL and goes
- * back to SQL; nothing here interprets it. A window is what lies between two positions, from some
- * event id on: what a client that is behind still has to get. */
+ * A position says which transactions of the journal have been seen. Its text comes from SQL and
+ * goes back to SQL; nothing here interprets it. A window is what lies between two positions, from
+ * some event id on: what a client that is behind still has to get. */
 #pragma once
 
 #include <stdbool.h>
