@@ -1,7 +1,8 @@
 /* Who is connected: uid -> audiences -> members.
  *
- * An audience is those clients of a uid that get the same bytes (same kind, same types). It has one
- * run; its members are readers of it. The hash is keyed, since uids come from strangers. */
+ * An audience is those clients of a uid that get the same bytes: same kind, same types, and the
+ * same window to catch up with (none when they are live). It has one run; its members are readers
+ * of it. The hash is keyed, since uids come from strangers. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,42 +18,59 @@ enum kind {
 
 struct audience {
 	struct list of_user;   /* in user.audiences */
-	struct list touched;   /* in the hub's list of this turn, or on none */
+	struct list touched;   /* in the hub's list of those with something pending */
+	struct list of_behind; /* in the hub's list of those catching up */
 	struct list members;   /* of client.of_audience */
 	struct user *user;
 	enum kind kind;
-	char *types;           /* sorted, comma-separated; NULL: all */
+	char *types;	      /* comma-separated; NULL: all */
+	struct window window; /* from NULL: live */
+	size_t cohort;	      /* this turn's cohort + 1; 0: in none */
 	struct run run;
 	struct block **pending; /* this turn's frames, not yet in the run */
+	int64_t *pending_ids;	/* and their events' ids */
 	size_t n_pending, pending_room, pending_bytes;
+	uint64_t told; /* the hub's position number in the last cursor message */
 };
 
 struct user {
 	struct list of_registry; /* in all users, for broadcasts */
-	struct user *chain;      /* hash bucket */
+	struct user *chain;	 /* hash bucket */
 	struct list audiences;
-	size_t clients;          /* live and catching up */
+	size_t clients;
 	char uid[];
 };
 
 struct registry;
 
 struct registry *registry_create(void);
+/* Everyone must have left. */
 void registry_destroy(struct registry **registry);
 
 /* The user with that uid, or NULL. */
 struct user *registry_find(struct registry *registry, const char *uid);
 /* The user with that uid, made when there is none; holds one client more. */
 struct user *registry_enter(struct registry *registry, const char *uid);
-/* One client fewer; the last one takes the user with it. */
+/* One client fewer; the last one takes the user with it. Its audiences must be released before. */
 void registry_leave(struct registry *registry, struct user **user);
 struct list *registry_users(struct registry *registry);
 size_t registry_count(const struct registry *registry);
 
-/* The audience of that kind and those types, made when there is none. */
-struct audience *audience_get(struct user *user, enum kind kind, const char *types);
-/* Frees the audience when it has no members and nothing pending. */
+static inline bool audience_live(const struct audience *audience)
+{
+	return !audience->window.from;
+}
+
+/* The audience of that kind, types and window (NULL: live), made when there is none. */
+struct audience *audience_get(
+	struct user *user, enum kind kind, const char *types, const struct window *window);
+/* Frees an audience that has no members. */
 void audience_release(struct audience **audience);
 bool audience_wants(const struct audience *audience, const char *type);
-/* Adds a frame (taking a reference) to what the end of the turn will append to the run. */
-void audience_add(struct audience *audience, struct block *frame);
+/* Adds a frame (taking a reference) to what the next flush appends to the run. Ids of events grow
+ * from call to call; 0: not an event of the journal. */
+void audience_add(struct audience *audience, struct block *frame, int64_t id);
+/* Appends what is pending, of the window between these positions, to the run, joined to blocks of
+ * about FRAME_FRAGMENT; returns the bytes. */
+size_t audience_append(struct audience *audience, struct position *from, struct position *to);
+void audience_forget(struct audience *audience);
