@@ -1,8 +1,8 @@
 /* One connected client: which uid, how far it has got, what is still to be written to it.
  *
  * A client is live (a reader of its audience's run) or catching up (fed from the journal, page by
- * page, from its window). Joining in the middle of a turn, init, resuming and being too slow are all
- * the same way through. It knows nothing of sockets: a transport writes for it. */
+ * page, from its window). Joining in the middle of a turn, init, resuming and being too slow are
+ * all the same way through. It knows nothing of sockets: a transport writes for it. */
 #pragma once
 
 #include <stdbool.h>

@@ -27,8 +27,8 @@ void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx);
  * refused: then *code and *reason say how to close. The client lives until client_gone. */
 struct client *hub_join(struct hub *hub, const struct client_request *request,
 	const struct transport *transport, void *conn, uint16_t *code, const char **reason);
-/* The connection is closed; frees the client and sets the caller's pointer to NULL. The transport is
- * not called again. NULL is accepted. */
+/* The connection is closed; frees the client and sets the caller's pointer to NULL. The transport
+ * is not called again. NULL is accepted. */
 void client_gone(struct client **client);
 /* Once a second: slow clients, cursors of quiet ones. */
 void hub_tick(struct hub *hub);
@@ -41,7 +41,7 @@ void hub_close_all(struct hub *hub, uint16_t code, const char *reason);
 /* Clients with one window, fetched with one query. */
 struct cohort {
 	struct window window;
-	const char **uids; /* each once */
+	const char **uids; /* the same one may stand twice */
 	size_t n_uids;
 };
 
@@ -61,7 +61,7 @@ struct plan {
 /* One row of the journal as it goes out. */
 struct event {
 	int64_t id;
-	const char *uid;  /* NULL when broadcast */
+	const char *uid; /* NULL: nobody's, or everybody's */
 	const char *type;
 	const char *text; /* the message, JSON */
 	size_t len;

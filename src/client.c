@@ -1,0 +1,203 @@
+/* One client: writing what it has before it, and doing what it asks for. */
+#include "client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "hub_priv.h"
+#include "log.h"
+#include "message.h"
+#include "stats.h"
+
+#ifndef PGCAST_VERSION
+#error "the build defines PGCAST_VERSION"
+#endif
+
+/* A client that waits for more answers than this gets an error instead. */
+#define MAX_REQUESTS 32
+
+void client_pump(struct client *client)
+{
+	const unsigned char *bytes;
+	size_t len;
+	while (client->audience && reader_peek(&client->reader, &bytes, &len)) {
+		if (client->transport->congested(client->conn)) {
+			if (!client->waiting)
+				client->transport->wake(client->conn);
+			client->waiting = true;
+			return;
+		}
+		if (!client->transport->write(client->conn, bytes, len))
+			return;
+		client->progress_ms = clock_ms();
+		reader_advance(&client->reader, len);
+	}
+}
+
+bool client_drained(struct client *client)
+{
+	return !client->reader.queued && !client->transport->congested(client->conn);
+}
+
+void client_writable(struct client *client)
+{
+	client->waiting = false;
+	client->progress_ms = clock_ms();
+	client_pump(client);
+	if (client->audience && !audience_live(client->audience) && client_drained(client))
+		hub_want(client->hub);
+}
+
+void client_insert(struct client *client, struct block *block)
+{
+	if (!client->audience)
+		return;
+	reader_insert(&client->reader, &client->audience->run, block);
+	client_pump(client);
+}
+
+void client_tell(struct client *client, char *text)
+{
+	struct block *block = frame_text(text, strlen(text));
+	free(text);
+	client_insert(client, block);
+	block_unref(&block);
+}
+
+void client_hello(struct client *client, const char *cursor, bool resumed)
+{
+	if (client->greeted)
+		return;
+	client->greeted = true;
+	client_tell(client, message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION));
+}
+
+void client_move(struct client *client, struct audience *to)
+{
+	list_remove(&client->of_audience);
+	list_append(&to->members, &client->of_audience);
+	client->audience = to;
+}
+
+static void leave_audience(struct client *client)
+{
+	struct audience *audience = client->audience;
+	if (!audience)
+		return;
+	client->audience = NULL;
+	list_remove(&client->of_audience);
+	reader_finish(&client->reader);
+	if (list_empty(&audience->members))
+		audience_release(&audience);
+}
+
+static void drop_requests(struct client *client)
+{
+	list_for_each_safe (it, &client->requests) {
+		struct request *request = LIST_OF(it, struct request, of_client);
+		request_free(&request);
+	}
+}
+
+void client_close(struct client *client, uint16_t code, const char *reason)
+{
+	if (!client->audience)
+		return;
+	leave_audience(client);
+	drop_requests(client);
+	client->transport->close(client->conn, code, reason);
+}
+
+void client_gone(struct client **client)
+{
+	struct client *gone = *client;
+	*client = NULL;
+	if (!gone)
+		return;
+	struct hub *hub = gone->hub;
+	leave_audience(gone);
+	drop_requests(gone);
+	hub_forget(hub, gone);
+	free(gone);
+}
+
+void request_free(struct request **request)
+{
+	struct request *old = *request;
+	*request = NULL;
+	if (!old)
+		return;
+	old->client->n_requests--;
+	list_remove(&old->of_hub);
+	list_remove(&old->of_client);
+	free(old->type);
+	free(old->ref);
+	free(old);
+}
+
+static bool plain(const struct client *client)
+{
+	return client->audience->kind == KIND_PLAIN;
+}
+
+/* Tells a v1 client what is wrong with its message; a plain one would not understand. */
+static void complain(struct client *client, const char *code, const char *text, const char *ref)
+{
+	stats_add(STAT_BAD_MESSAGES, 1);
+	if (!plain(client))
+		client_tell(client, message_error(code, text, ref));
+}
+
+static bool requested(const struct client *client, const char *type)
+{
+	list_for_each (it, &client->requests)
+		if (!strcmp(LIST_OF(it, struct request, of_client)->type, type))
+			return true;
+	return false;
+}
+
+static void command_init(struct client *client, const struct message *message)
+{
+	if (!message->type) {
+		complain(client, "bad_message", "init needs a type", message->ref);
+		return;
+	}
+	if (client->n_requests >= MAX_REQUESTS) {
+		complain(client, "too_many_requests", "wait for the answers first", message->ref);
+		return;
+	}
+	if (requested(client, message->type) && !message->ref)
+		return;
+	struct request *request = xcalloc(1, sizeof(*request));
+	request->client = client;
+	request->type = xstrdup(message->type);
+	request->ref = message->ref ? xstrdup(message->ref) : NULL;
+	list_append(&client->requests, &request->of_client);
+	list_append(&client->hub->requests, &request->of_hub);
+	client->n_requests++;
+	hub_want(client->hub);
+}
+
+void client_received(struct client *client, const char *text, size_t len)
+{
+	struct message message;
+	const char *error;
+	if (!client->audience)
+		return;
+	stats_add(STAT_MESSAGES, 1);
+	if (!message_parse(&message, text, len, &error)) {
+		complain(client, "bad_message", error, NULL);
+		return;
+	}
+	switch (message.command) {
+	case COMMAND_INIT:
+		command_init(client, &message);
+		break;
+	case COMMAND_UNKNOWN:
+		complain(client, "unknown_command", "there is no such cmd", message.ref);
+		break;
+	}
+	message_clear(&message);
+}

@@ -1,0 +1,164 @@
+/* Who is connected: joining, leaving, and what happens to clients as time goes by. */
+#include "hub.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "hub_priv.h"
+#include "log.h"
+#include "message.h"
+#include "stats.h"
+
+struct hub *hub_create(const struct settings *settings)
+{
+	struct hub *hub = xcalloc(1, sizeof(*hub));
+	hub->settings = settings;
+	hub->registry = registry_create();
+	hub->position = position_create("", "");
+	list_init(&hub->clients);
+	list_init(&hub->behind);
+	list_init(&hub->requests);
+	list_init(&hub->touched);
+	return hub;
+}
+
+void hub_destroy(struct hub **hub)
+{
+	struct hub *old = *hub;
+	*hub = NULL;
+	if (!old)
+		return;
+	if (old->in_turn)
+		hub_turn_abort(old);
+	registry_destroy(&old->registry);
+	position_unref(&old->position);
+	free(old);
+}
+
+void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx)
+{
+	hub->wanted = wanted;
+	hub->wanted_ctx = ctx;
+}
+
+void hub_want(struct hub *hub)
+{
+	if (hub->asked)
+		return;
+	hub->asked = true;
+	if (!hub->in_turn && hub->wanted)
+		hub->wanted(hub->wanted_ctx);
+}
+
+const struct position *hub_position(const struct hub *hub)
+{
+	return hub->position;
+}
+
+size_t hub_clients(const struct hub *hub)
+{
+	return hub->n_clients;
+}
+
+static void count(struct hub *hub)
+{
+	stats_set(STAT_CLIENTS, hub->n_clients);
+	stats_set(STAT_UIDS, registry_count(hub->registry));
+}
+
+/* Where a client starts. What a turn in flight brings may be later than this client's handshake,
+ * and some of it has gone by: such a client starts from where that turn started. */
+static struct audience *first_audience(
+	struct hub *hub, struct user *user, const struct client_request *request)
+{
+	if (!hub->in_turn && *hub->position->text)
+		return audience_get(user, request->kind, request->types, NULL);
+	struct window since = {.from = hub->position};
+	struct audience *audience = audience_get(user, request->kind, request->types, &since);
+	if (list_empty(&audience->of_behind))
+		list_append(&hub->behind, &audience->of_behind);
+	hub_want(hub);
+	return audience;
+}
+
+struct client *hub_join(struct hub *hub, const struct client_request *request,
+	const struct transport *transport, void *conn, uint16_t *code, const char **reason)
+{
+	struct user *known = registry_find(hub->registry, request->uid);
+	int64_t most = hub->settings->max_clients_per_uid;
+	if (known && most && known->clients >= (size_t)most) {
+		*code = CLOSE_TOO_MANY_CLIENTS;
+		*reason = "too many connections of this uid";
+		return NULL;
+	}
+	struct client *client = xcalloc(1, sizeof(*client));
+	client->hub = hub;
+	client->transport = transport;
+	client->conn = conn;
+	client->progress_ms = clock_ms();
+	client->user = registry_enter(hub->registry, request->uid);
+	list_init(&client->of_audience);
+	list_init(&client->requests);
+	list_append(&hub->clients, &client->of_hub);
+	hub->n_clients++;
+	stats_add(STAT_JOINS, 1);
+	count(hub);
+
+	client->greeted = request->kind == KIND_PLAIN;
+	client_move(client, first_audience(hub, client->user, request));
+	reader_attach(&client->reader, &client->audience->run);
+	if (*hub->position->text)
+		client_hello(client, hub->position->cursor, false);
+	return client;
+}
+
+void hub_forget(struct hub *hub, struct client *client)
+{
+	list_remove(&client->of_hub);
+	hub->n_clients--;
+	registry_leave(hub->registry, &client->user);
+	count(hub);
+}
+
+/* No byte has gone out for slow_timeout although some are waiting. */
+static bool stuck(struct client *client, uint64_t now)
+{
+	return client->audience && !client_drained(client) &&
+	       now - client->progress_ms > (uint64_t)client->hub->settings->slow_timeout;
+}
+
+void hub_tick(struct hub *hub)
+{
+	uint64_t now = clock_ms();
+	list_for_each (it, &hub->clients) {
+		struct client *client = LIST_OF(it, struct client, of_hub);
+		if (!stuck(client, now))
+			continue;
+		stats_add(STAT_TOO_SLOW, 1);
+		client_close(client, CLOSE_TOO_SLOW, "too slow");
+	}
+}
+
+void hub_close_all(struct hub *hub, uint16_t code, const char *reason)
+{
+	list_for_each (it, &hub->clients)
+		client_close(LIST_OF(it, struct client, of_hub), code, reason);
+}
+
+void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len, const char *type)
+{
+	struct user *user = registry_find(hub->registry, uid);
+	if (!user)
+		return;
+	struct block *frame = frame_text(text, len);
+	list_for_each (it, &user->audiences) {
+		struct audience *audience = LIST_OF(it, struct audience, of_user);
+		if (audience_wants(audience, type))
+			fanout_add(hub, audience, frame, 0);
+	}
+	block_unref(&frame);
+	if (!hub->in_turn)
+		fanout_flush(hub);
+}

@@ -1,0 +1,108 @@
+/* What hub.c (who is here), client.c (one of them) and fanout.c (a turn for all of them) share. */
+#pragma once
+
+#include "hub.h"
+#include "list.h"
+#include "registry.h"
+#include "window.h"
+
+struct client {
+	struct list of_hub;
+	struct list of_audience;
+	struct hub *hub;
+	struct user *user;
+	struct audience *audience; /* NULL once closed by us */
+	struct reader reader;
+	const struct transport *transport;
+	void *conn;
+	struct list requests; /* init commands that are not answered yet */
+	uint64_t progress_ms; /* when bytes last went out; of meaning while some are waiting */
+	unsigned n_requests;
+	bool waiting; /* asked the transport for a wake */
+	bool greeted; /* has got its hello, or needs none */
+};
+
+/* An init that a client waits for. */
+struct request {
+	struct list of_hub;
+	struct list of_client;
+	struct client *client;
+	char *type;
+	char *ref;   /* NULL: none */
+	size_t wish; /* this turn's wish + 1; 0: not in this turn */
+};
+
+/* What a turn fetches beside the pull, at most; the rest waits for the next one. */
+#define MAX_COHORTS 16
+#define MAX_WISHES 256
+
+/* How far a cohort's page has come. */
+struct page {
+	int64_t last; /* id of its last event */
+	size_t rows;
+	bool ended;
+};
+
+/* A wish of the plan and its answer. */
+struct answer {
+	const struct user *user; /* only compared, never followed */
+	struct block *block;	 /* NULL: there is none */
+};
+
+struct hub {
+	const struct settings *settings;
+	struct registry *registry;
+	struct list clients;
+	size_t n_clients;
+	void (*wanted)(void *ctx);
+	void *wanted_ctx;
+	bool asked; /* wanted was called since the last plan */
+
+	struct position *position; /* what live clients have been told up to */
+	uint64_t serial;	   /* counts positions */
+	struct list behind;	   /* audiences that are catching up */
+	struct list requests;
+
+	/* this turn */
+	bool in_turn;
+	struct position *to; /* NULL until the pull's snapshot is known */
+	int64_t told;	     /* last event of the pull */
+	int64_t flushed;     /* last event of the pull that is in the runs */
+	struct list touched; /* audiences with something pending */
+	size_t pending_bytes;
+	struct plan plan;
+	struct cohort cohorts[MAX_COHORTS];
+	struct page pages[MAX_COHORTS];
+	struct wish wishes[MAX_WISHES];
+	struct answer answers[MAX_WISHES];
+};
+
+/* client.c */
+
+/* Writes what the client has before it, as far as its connection takes it. */
+void client_pump(struct client *client);
+/* True when everything that it was given is on its way. */
+bool client_drained(struct client *client);
+/* Puts a message for this client alone behind all that it has been given. */
+void client_tell(struct client *client, char *text);
+void client_insert(struct client *client, struct block *block);
+void client_hello(struct client *client, const char *cursor, bool resumed);
+/* Moves to another audience of its user, its reader being taken care of. */
+void client_move(struct client *client, struct audience *to);
+/* Closes from our side: leaves its audience at once, and waits for client_gone. */
+void client_close(struct client *client, uint16_t code, const char *reason);
+void request_free(struct request **request);
+
+/* hub.c */
+
+/* Asks for a turn. */
+void hub_want(struct hub *hub);
+/* Takes a client that is going out of the books. */
+void hub_forget(struct hub *hub, struct client *client);
+
+/* fanout.c */
+
+/* Adds a frame for an audience, to be appended and written by the next flush. */
+void fanout_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id);
+/* Appends what is pending to the runs and writes it. */
+void fanout_flush(struct hub *hub);
