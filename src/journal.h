@@ -1,0 +1,31 @@
+/* The journal's SQL: reads a turn from pgcast.event and tells the hub what is in it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "hub.h"
+#include "pglink.h"
+
+struct journal;
+
+/* What to do with the bridge's sleeping lock before a turn. */
+enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
+
+struct turn_result {
+	size_t rows; /* events and answers */
+	bool locked; /* LOCK_TAKE succeeded: writers ring from now on */
+};
+
+/* done is called at the end of each turn that was begun, unless the connection is lost first. */
+struct journal *journal_create(struct pglink *link, struct hub *hub,
+	void (*done)(void *ctx, const struct turn_result *result), void *ctx);
+void journal_destroy(struct journal **journal);
+
+/* A new connection: key is that of the sleeping lock, pooled means that nothing may be prepared. */
+void journal_connected(struct journal *journal, int key, bool pooled);
+/* The connection is gone, and with it the turn that was under way. */
+void journal_lost(struct journal *journal);
+
+/* Begins a turn; only one at a time. */
+void journal_turn(struct journal *journal, enum lock lock);
