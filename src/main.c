@@ -1,0 +1,302 @@
+/* Wires the modules, reads the command line, nothing else. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "alloc.h"
+#include "hub.h"
+#include "log.h"
+#include "message.h"
+#include "pglink.h"
+#include "service.h"
+#include "session.h"
+#include "settings.h"
+#include "turns.h"
+#include "wsd.h"
+
+enum { EXIT_USAGE = 64, EXIT_SETTINGS = 78 };
+
+/* Milliseconds. */
+#define TICK 1000
+#define FAREWELL 2000 /* for closing handshakes, at the end */
+
+struct daemon {
+	uv_loop_t loop;
+	uv_timer_t tick;
+	struct settings *settings;
+	struct hub *hub;
+	struct pglink *link;
+	struct session *session;
+	struct turns *turns;
+	struct wsd *wsd;
+	struct service *service;
+	bool checking; /* --check: ends at the first result */
+	bool stopping;
+	uint64_t stop_by;
+	int status;
+};
+
+/* ---- the database, upwards ---- */
+
+static void on_connected(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	session_start(daemon->session);
+}
+
+static void say_status(struct daemon *daemon)
+{
+	if (daemon->service && !daemon->stopping)
+		service_status(daemon->service, "%zu clients; database: %s",
+			hub_clients(daemon->hub), pglink_status(daemon->link));
+}
+
+static void on_lost(void *ctx, const char *reason)
+{
+	struct daemon *daemon = ctx;
+	(void)reason;
+	turns_lost(daemon->turns);
+	if (daemon->checking) {
+		daemon->status = EXIT_FAILURE;
+		uv_stop(&daemon->loop);
+	}
+	if (daemon->link)
+		say_status(daemon);
+}
+
+static void on_session(void *ctx, const struct session_facts *facts)
+{
+	struct daemon *daemon = ctx;
+	if (daemon->checking) {
+		uv_stop(&daemon->loop);
+		return;
+	}
+	say_status(daemon);
+	turns_connected(daemon->turns, facts->key, facts->poll, facts->pooled);
+}
+
+static void pass_through(struct daemon *daemon, const char *channel, const char *payload)
+{
+	char *uid = NULL;
+	char *text = message_channel(channel, payload, &uid);
+	if (text)
+		hub_publish(daemon->hub, uid, text, strlen(text), channel);
+	else
+		log_warning("channel %s: a payload is not a JSON object with a \"uid\"", channel);
+	free(text);
+	free(uid);
+}
+
+static void on_notified(void *ctx, const char *channel, const char *payload, bool own)
+{
+	struct daemon *daemon = ctx;
+	if (strcmp(channel, "pgcast"))
+		pass_through(daemon, channel, payload);
+	else if (own)
+		session_notified(daemon->session, own);
+	else
+		turns_bell(daemon->turns);
+}
+
+static void on_wanted(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	turns_want(daemon->turns);
+}
+
+/* ---- the service manager and time ---- */
+
+static bool is_ready(void *ctx, const char **why)
+{
+	struct daemon *daemon = ctx;
+	if (daemon->stopping) {
+		*why = "stopping";
+		return false;
+	}
+	if (turns_ready(daemon->turns))
+		return true;
+	*why = pglink_status(daemon->link);
+	return false;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct daemon *daemon = timer->data;
+	hub_tick(daemon->hub);
+	say_status(daemon);
+	bool over = !hub_clients(daemon->hub) || uv_now(&daemon->loop) >= daemon->stop_by;
+	if (daemon->stopping && over)
+		uv_stop(&daemon->loop);
+}
+
+static void on_stop(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	log_info("stopping: telling %zu clients to reconnect", hub_clients(daemon->hub));
+	daemon->stopping = true;
+	daemon->stop_by = uv_now(&daemon->loop) + FAREWELL;
+	service_stopping(daemon->service);
+	wsd_stop_listening(daemon->wsd);
+	hub_close_all(daemon->hub, CLOSE_RESTART, "restart");
+	uv_timer_start(&daemon->tick, on_tick, 0, TICK / 20);
+}
+
+static void on_reload(void *ctx)
+{
+	(void)ctx;
+	log_warning("SIGHUP: settings are read at start only; restart to change them");
+}
+
+/* ---- life ---- */
+
+static void connect_database(struct daemon *daemon)
+{
+	struct pglink_hooks hooks = {on_connected, on_lost, on_notified, daemon};
+	daemon->link = pglink_create(&daemon->loop, daemon->settings->database, &hooks);
+	daemon->session = session_create(daemon->link, daemon->settings, on_session, daemon);
+	daemon->turns = turns_create(&daemon->loop, daemon->settings, daemon->link, daemon->hub);
+	pglink_start(daemon->link);
+}
+
+static bool begin(struct daemon *daemon)
+{
+	struct service_config service = {&daemon->loop, on_stop, on_reload, daemon};
+	struct wsd_config wsd = {.loop = &daemon->loop,
+		.settings = daemon->settings,
+		.hub = daemon->hub,
+		.ready = is_ready,
+		.ctx = daemon};
+	daemon->service = service_create(&service);
+	daemon->wsd = wsd_create(&wsd);
+	if (!daemon->wsd)
+		return false;
+	uv_timer_start(&daemon->tick, on_tick, TICK, TICK);
+	hub_on_wanted(daemon->hub, on_wanted, daemon);
+	service_ready(daemon->service);
+	return true;
+}
+
+static void end(struct daemon *daemon)
+{
+	wsd_destroy(&daemon->wsd);
+	turns_destroy(&daemon->turns);
+	session_destroy(&daemon->session);
+	pglink_destroy(&daemon->link);
+	service_destroy(&daemon->service);
+	hub_destroy(&daemon->hub);
+	uv_close((uv_handle_t *)&daemon->tick, NULL);
+	uv_run(&daemon->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&daemon->loop);
+}
+
+static int run(struct settings *settings, bool check)
+{
+	struct daemon daemon = {.settings = settings, .checking = check};
+	log_configure(settings->log_level, settings->log_format);
+	uv_loop_init(&daemon.loop);
+	uv_timer_init(&daemon.loop, &daemon.tick);
+	daemon.tick.data = &daemon;
+	daemon.hub = hub_create(settings);
+	connect_database(&daemon);
+	if (check || begin(&daemon))
+		uv_run(&daemon.loop, UV_RUN_DEFAULT);
+	else
+		daemon.status = EXIT_FAILURE;
+	end(&daemon);
+	return daemon.status;
+}
+
+/* ---- the command line ---- */
+
+enum action { RUN, CHECK, PRINT_CONFIG };
+
+static void help(FILE *out)
+{
+	fputs("pgcast pushes every change of watched PostgreSQL tables to the browsers of the\n"
+	      "user that it belongs to.\n\n"
+	      "Usage: pgcast [-c FILE] [--set KEY=VALUE]...\n\n"
+	      "  -c, --config FILE    settings, key = value as in postgresql.conf\n"
+	      "      --set KEY=VALUE  one setting; goes before environment and file\n"
+	      "      --check          check settings, connection, schema and rights, and exit\n"
+	      "      --print-config   print every setting and where it came from, and exit\n"
+	      "      --example-config print a file with all defaults, and exit\n"
+	      "      --version, --help\n\n"
+	      "Settings (environment: PGCAST_KEY):\n",
+		out);
+	settings_help(out);
+}
+
+static int act(enum action action, const char *file, const char *const *sets)
+{
+	struct settings *settings;
+	char *error;
+	if (!settings_load(&settings, file, sets, &error)) {
+		fprintf(stderr, "pgcast: %s\n", error);
+		free(error);
+		return EXIT_SETTINGS;
+	}
+	int status = EXIT_SUCCESS;
+	if (action == PRINT_CONFIG)
+		settings_print(settings, stdout);
+	else
+		status = run(settings, action == CHECK);
+	if (action == CHECK && status == EXIT_SUCCESS)
+		puts("settings, connection, schema and rights are fine");
+	settings_destroy(&settings);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	enum { SET = 256, CHECK_ONLY, PRINT, EXAMPLE, VERSION, HELP };
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+		{"set", required_argument, NULL, SET}, {"check", no_argument, NULL, CHECK_ONLY},
+		{"print-config", no_argument, NULL, PRINT},
+		{"example-config", no_argument, NULL, EXAMPLE},
+		{"version", no_argument, NULL, VERSION}, {"help", no_argument, NULL, HELP}, {0}};
+	const char **sets = xcalloc((size_t)argc + 1, sizeof(*sets));
+	size_t n_sets = 0;
+	const char *file = NULL;
+	enum action action = RUN;
+	int option, status = -1;
+	while (status < 0 && (option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			file = optarg;
+			break;
+		case SET:
+			sets[n_sets++] = optarg;
+			break;
+		case CHECK_ONLY:
+			action = CHECK;
+			break;
+		case PRINT:
+			action = PRINT_CONFIG;
+			break;
+		case EXAMPLE:
+			settings_example(stdout);
+			status = EXIT_SUCCESS;
+			break;
+		case VERSION:
+			puts("pgcast " PGCAST_VERSION);
+			status = EXIT_SUCCESS;
+			break;
+		case HELP:
+			help(stdout);
+			status = EXIT_SUCCESS;
+			break;
+		default:
+			status = EXIT_USAGE;
+		}
+	}
+	if (status < 0 && optind < argc) {
+		fprintf(stderr, "pgcast: unexpected argument: %s\n", argv[optind]);
+		status = EXIT_USAGE;
+	}
+	if (status < 0)
+		status = act(action, file, sets);
+	free(sets);
+	return status;
+}
