@@ -4,9 +4,11 @@
 
 #include <stddef.h>
 
-void *xmalloc(size_t size);
-void *xcalloc(size_t n, size_t size);
-void *xrealloc(void *ptr, size_t size);
-char *xstrdup(const char *text);
-char *xstrndup(const char *text, size_t len);
-char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define NEVER_NULL __attribute__((returns_nonnull, warn_unused_result))
+
+NEVER_NULL void *xmalloc(size_t size);
+NEVER_NULL void *xcalloc(size_t n, size_t size);
+NEVER_NULL void *xrealloc(void *ptr, size_t size);
+NEVER_NULL char *xstrdup(const char *text);
+NEVER_NULL char *xstrndup(const char *text, size_t len);
+NEVER_NULL char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,5 +1,6 @@
 /* The JSON of the protocol that is made or read in C: what clients send, control messages, and
- * NOTIFY payloads that are passed through. The only user of json-c; rows never come through here. */
+ * NOTIFY payloads that are passed through. The only user of json-c; rows never come through here.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -32,6 +33,6 @@ char *message_error(const char *code, const char *text, const char *ref);
 char *message_ack(const char *ref);
 
 /* A NOTIFY payload of a passed-through channel: {"uid":"u1", ...}. Returns the message for the
- * clients of *uid (type: the channel, op: publish, data: the payload), both freed by the caller; NULL
- * when the payload is not a JSON object with a text or number "uid". */
+ * clients of *uid (type: the channel, op: publish, data: the payload), both freed by the caller;
+ * NULL when the payload is not a JSON object with a text or number "uid". */
 char *message_channel(const char *channel, const char *payload, char **uid);

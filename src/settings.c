@@ -38,29 +38,37 @@ static void clear_value(struct setting_value *value)
 	free(value->written);
 	free(value->text);
 	free(value->origin);
-	*value = (struct setting_value){0};
+}
+
+/* What is wrong with a value, without showing a text, which may be a secret. */
+static char *complaint(
+	const struct setting_row *row, const char *written, const char *origin, const char *problem)
+{
+	const char *shown = row->type == TYPE_TEXT ? "" : written;
+	return xasprintf("%s: %s%s%s %s", origin, row->name, *shown ? " = " : "", shown, problem);
 }
 
 /* Sets one row from what was written; false and *error when it is not right. */
-static bool set_row(struct settings *settings, const struct setting_row *row, const char *written,
-	const char *origin, char **error)
+static bool set_row(struct settings *settings, size_t nth, const char *written, const char *origin,
+	char **error)
 {
+	const struct setting_row *row = &settings_rows[nth];
+	bool in_file = strncmp(written, "@/", 2) == 0;
 	char *problem = NULL;
-	char *text = strncmp(written, "@/", 2) == 0 ? settings_read_value(written + 1, &problem)
-						    : xstrdup(written);
-	if (text)
+	char *text = in_file ? settings_read_value(written + 1, &problem) : xstrdup(written);
+	if (!problem)
 		problem = settings_parse(settings, row, text);
 	if (problem) {
-		const char *shown = row->type == TYPE_TEXT ? "" : written;
-		*error = xasprintf(
-			"%s: %s%s%s %s", origin, row->name, *shown ? " = " : "", shown, problem);
+		*error = complaint(row, written, origin, problem);
 		free(problem);
 		free(text);
 		return false;
 	}
-	struct setting_value *value = &settings->values[row - settings_rows];
+	struct setting_value *value = &settings->values[nth];
 	clear_value(value);
-	*value = (struct setting_value){xstrdup(written), text, xstrdup(origin)};
+	value->written = xstrdup(written);
+	value->text = text;
+	value->origin = xstrdup(origin);
 	return true;
 }
 
@@ -112,7 +120,7 @@ static bool set_named(struct settings *settings, const char *name, const char *w
 {
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
 		if (strcmp(name, settings_rows[i].name) == 0)
-			return set_row(settings, &settings_rows[i], written, origin, error);
+			return set_row(settings, i, written, origin, error);
 	}
 	const char *near = nearest_name(name);
 	*error = near ? xasprintf("%s: there is no setting \"%s\"; did you mean \"%s\"?", origin,
@@ -172,7 +180,7 @@ static bool load_environment(struct settings *settings, char **error)
 			*c = (char)toupper((unsigned char)*c);
 		const char *written = getenv(name);
 		char *origin = xasprintf("environment %s", name);
-		ok = !written || set_row(settings, &settings_rows[i], written, origin, error);
+		ok = !written || set_row(settings, i, written, origin, error);
 		free(origin);
 		free(name);
 	}
@@ -198,10 +206,10 @@ static bool load_sets(struct settings *settings, const char *const *sets, char *
 /* ---- what must hold between settings ---- */
 
 /* Both lists are well-formed; with auth = trust, nobody from outside can claim to be anybody. */
-static bool check_addresses(const struct settings *settings, const struct setting_row *row,
-	const char *list, bool must_be_local, char **error)
+static bool check_addresses(const struct settings *settings, size_t nth, const char *list,
+	bool must_be_local, char **error)
 {
-	const char *origin = settings->values[row - settings_rows].origin, *problem;
+	const char *origin = settings->values[nth].origin, *problem;
 	struct address address;
 	bool local = true;
 	while (local && address_next(&address, &list, &problem)) {
@@ -212,19 +220,19 @@ static bool check_addresses(const struct settings *settings, const struct settin
 		*error = xasprintf("%s: %s can be reached from other machines, and with auth = "
 				   "trust anybody there could read every uid: listen on 127.0.0.1, "
 				   "or set trust_remote = on",
-			origin, row->name);
+			origin, settings_rows[nth].name);
 	else if (problem)
-		*error = xasprintf("%s: %s: %s", origin, row->name, problem);
+		*error = xasprintf("%s: %s: %s", origin, settings_rows[nth].name, problem);
 	return !*error;
 }
 
 static bool check(const struct settings *settings, char **error)
 {
 	bool must_be_local = settings->auth == AUTH_TRUST && !settings->trust_remote;
-	return check_addresses(settings, &settings_rows[SETTINGS_NTH_listen], settings->listen,
-		       must_be_local, error) &&
-	       check_addresses(settings, &settings_rows[SETTINGS_NTH_admin_listen],
-		       settings->admin_listen, false, error);
+	return check_addresses(
+		       settings, SETTINGS_NTH_listen, settings->listen, must_be_local, error) &&
+	       check_addresses(
+		       settings, SETTINGS_NTH_admin_listen, settings->admin_listen, false, error);
 }
 
 /* ---- all of them ---- */
@@ -235,8 +243,7 @@ struct settings *settings_create(void)
 	settings->values = xcalloc(SETTINGS_COUNT, sizeof *settings->values);
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
 		char *error = NULL;
-		bool ok = set_row(
-			settings, &settings_rows[i], settings_rows[i].initial, "default", &error);
+		bool ok = set_row(settings, i, settings_rows[i].initial, "default", &error);
 		assert(ok);
 		(void)ok;
 	}

@@ -22,8 +22,7 @@ static const struct family {
 		{{"", 1}, {"B", 1}, {"kB", INT64_C(1) << 10}, {"MB", INT64_C(1) << 20},
 			{"GB", INT64_C(1) << 30}}},
 	[UNITS_DURATION] = {"a time such as 5s (ms, s, min, h, d)",
-		{{"ms", 1}, {"s", 1000}, {"min", 60 * 1000}, {"h", 60 * 60 * 1000},
-			{"d", 24 * 60 * 60 * 1000}}},
+		{{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}}},
 	[UNITS_RATE] = {"a rate such as 20/s", {{"/s", 1}}},
 };
 
