@@ -153,7 +153,7 @@ static size_t find_wish(struct hub *hub, const struct user *user, const char *ty
 {
 	size_t i = 0;
 	while (i < hub->plan.n_wishes &&
-		(hub->answers[i].user != user || strcmp(hub->wishes[i].type, type)))
+		(hub->answers[i].user != user || strcmp(hub->wishes[i].type, type) != 0))
 		i++;
 	if (i == hub->plan.n_wishes && i < MAX_WISHES) {
 		hub->wishes[i] = (struct wish){.type = type, .uid = user->uid};

@@ -111,7 +111,7 @@ static const char pull_sql[] = "with p as materialized (" FIELDS(
 			      "< r.hi) e"
 			      " union all"
 			      " select " EVENT "   from p cross join lateral unnest(p.open) o(xid) "
-					       "cross join lateral"
+			      "cross join lateral"
 			      "        (select * from pgcast.event e where e.xid = o.xid) e"
 			      "  where o.xid not in (select pg_snapshot_xip(pg_current_snapshot()))"
 			      " order by 1";

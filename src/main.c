@@ -92,7 +92,7 @@ static void pass_through(struct daemon *daemon, const char *channel, const char 
 static void on_notified(void *ctx, const char *channel, const char *payload, bool own)
 {
 	struct daemon *daemon = ctx;
-	if (strcmp(channel, "pgcast"))
+	if (strcmp(channel, "pgcast") != 0)
 		pass_through(daemon, channel, payload);
 	else if (own)
 		session_notified(daemon->session, own);

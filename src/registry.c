@@ -61,7 +61,7 @@ static void grow(struct registry *registry)
 struct user *registry_find(struct registry *registry, const char *uid)
 {
 	struct user *user = *bucket(registry, uid);
-	while (user && strcmp(user->uid, uid))
+	while (user && strcmp(user->uid, uid) != 0)
 		user = user->chain;
 	return user;
 }
