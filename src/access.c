@@ -33,7 +33,7 @@ void access_take(struct access *access, const char *pair, size_t len)
 		char **to;
 	} ours[] = {{"uid", &access->uid}, {"types", &access->types}, {"since", &access->since}};
 	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-		if (strlen(ours[i].name) == name && !memcmp(ours[i].name, pair, name))
+		if (strlen(ours[i].name) == name && memcmp(ours[i].name, pair, name) == 0)
 			take(access, ours[i].to, equals + 1, len - name - 1);
 }
 
@@ -58,7 +58,7 @@ void access_clear(struct access *access)
 
 static bool same(struct slice a, struct slice b)
 {
-	return a.len == b.len && !strncasecmp(a.at, b.at, a.len);
+	return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
 }
 
 /* The host of "host", "host:port", "[v6]:port". */
@@ -84,7 +84,7 @@ static struct slice origin_host(const char *origin)
 static bool glob(struct slice pattern, struct slice text)
 {
 	while (pattern.len && *pattern.at != '*') {
-		if (!text.len || strncasecmp(pattern.at, text.at, 1))
+		if (!text.len || strncasecmp(pattern.at, text.at, 1) != 0)
 			return false;
 		pattern = (struct slice){pattern.at + 1, pattern.len - 1};
 		text = (struct slice){text.at + 1, text.len - 1};
@@ -106,7 +106,7 @@ static bool entry_allows(struct slice entry, const char *origin)
 {
 	if (entry.len == 1 && *entry.at == '*')
 		return true;
-	if (memmem(entry.at, entry.len, "://", 3) || !strcasecmp(origin, "null"))
+	if (memmem(entry.at, entry.len, "://", 3) || strcasecmp(origin, "null") == 0)
 		return glob(entry, (struct slice){origin, strlen(origin)});
 	return glob(entry, origin_host(origin));
 }
@@ -142,7 +142,7 @@ bool access_list_has(const char *list, const char *token)
 {
 	struct slice entry;
 	while (next_entry(&list, ", \t", &entry))
-		if (entry.len == strlen(token) && !memcmp(entry.at, token, entry.len))
+		if (entry.len == strlen(token) && memcmp(entry.at, token, entry.len) == 0)
 			return true;
 	return false;
 }

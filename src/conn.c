@@ -193,6 +193,12 @@ static bool still_taking(struct conn *conn)
 	return conn->taken > before && conn->taken < conn->written;
 }
 
+static void drop_silent(struct conn *conn)
+{
+	stats_add(STAT_PING_TIMEOUTS, 1);
+	drop(conn, "no answer to a ping");
+}
+
 static void on_deadline(void *ctx, struct wheel_entry *entry)
 {
 	struct conn *conn = LIST_OF(entry, struct conn, deadline);
@@ -201,12 +207,10 @@ static void on_deadline(void *ctx, struct wheel_entry *entry)
 	uint64_t interval = (uint64_t)settings->ping_interval;
 
 	/* With bytes waiting here already, the hub sees to it that they move. */
-	if (lws_partial_buffered(conn->wsi))
-		set_deadline(conn, (uint64_t)settings->ping_timeout);
-	else if (conn->pinged && still_taking(conn))
+	if (lws_partial_buffered(conn->wsi) || (conn->pinged && still_taking(conn)))
 		set_deadline(conn, (uint64_t)settings->ping_timeout);
 	else if (conn->pinged)
-		drop(conn, "no answer to a ping");
+		drop_silent(conn);
 	else if (silent + TICK_MS < interval)
 		set_deadline(conn, interval - silent);
 	else

@@ -14,6 +14,7 @@
 #include "address.h"
 #include "alloc.h"
 #include "log.h"
+#include "stats.h"
 
 /* Connections accepted before others get their turn. */
 #define ACCEPT_AT_ONCE 64
@@ -54,6 +55,7 @@ static void pause_accepting(struct listener *listener)
 {
 	log_warning("can't accept connections: %s; raise LimitNOFILE or lower max_clients",
 		strerror(errno));
+	stats_add(STAT_ACCEPT_PAUSES, 1);
 	for (struct endpoint *e = listener->endpoints; e; e = e->next)
 		uv_poll_stop(&e->poll);
 	uv_timer_start(&listener->pause, resume, PAUSE_MS, 0);

@@ -71,22 +71,28 @@ static bool protocol_offered(struct lws *wsi)
 	       access_list_has(offered, "pgcast.v1");
 }
 
+static int refuse(struct lws *wsi, unsigned status, const char *extra, const char *text)
+{
+	stats_add(STAT_HANDSHAKES_REFUSED, 1);
+	return http_refuse(wsi, status, extra, text);
+}
+
 /* lws would also upgrade POST requests, old versions, and to HTTP/2. */
 static int confirm_upgrade(struct wsd *wsd, struct lws *wsi, const char *to)
 {
 	char version[8];
 	if (strcasecmp(to, "websocket") != 0 || !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
-		return http_refuse(wsi, 400, NULL, "Only GET with Upgrade: websocket.");
+		return refuse(wsi, 400, NULL, "Only GET with Upgrade: websocket.");
 	if (!header(wsi, WSI_TOKEN_VERSION, version, sizeof version) || strcmp(version, "13") != 0)
-		return http_refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
+		return refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
 			"Only Sec-WebSocket-Version: 13.");
 	if (!protocol_offered(wsi))
-		return http_refuse(wsi, 400, NULL,
+		return refuse(wsi, 400, NULL,
 			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
 	if (!origin_allowed(wsd, wsi))
-		return http_refuse(wsi, 403, NULL, "Pages of this origin may not connect.");
+		return refuse(wsi, 403, NULL, "Pages of this origin may not connect.");
 	if (hub_clients(wsd->config.hub) >= (size_t)wsd->config.settings->max_clients)
-		return http_refuse(wsi, 503, "Retry-After: 10\r\n", "Too many clients.");
+		return refuse(wsi, 503, "Retry-After: 10\r\n", "Too many clients.");
 	return 0;
 }
 
@@ -94,9 +100,8 @@ static int confirm_upgrade(struct wsd *wsd, struct lws *wsi, const char *to)
 static void read_query(struct lws *wsi, struct access *access)
 {
 	char pair[HEADERS_MAX];
-	int len;
 	for (int i = 0; lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) > 0; i++) {
-		len = lws_hdr_copy_fragment(wsi, pair, sizeof pair, WSI_TOKEN_HTTP_URI_ARGS, i);
+		int len = lws_hdr_copy_fragment(wsi, pair, sizeof pair, WSI_TOKEN_HTTP_URI_ARGS, i);
 		if (len > 0)
 			access_take(access, pair, (size_t)len);
 	}
@@ -189,8 +194,6 @@ static bool create_context(struct wsd *wsd)
 		.foreign_loops = loops,
 		.pcontext = &wsd->context,
 		.user = wsd,
-		.gid = -1,
-		.uid = -1,
 		.timeout_secs = HTTP_TIMEOUT,
 		.max_http_header_data2 = HEADERS_MAX,
 		.server_string = "pgcast",
