@@ -58,8 +58,9 @@ def told(browser, n):
                     f"{n} messages at the page")
 
 
-def test_the_tutorials_client_works_unchanged(browser, tutorial, database):
+def test_the_tutorials_client_works_unchanged(browser, bridge, tutorial, database):
     database.execute("insert into log(uid, action) values ('u1', 'earlier'), ('u2', 'not mine')")
+    bridge.settle(database)
     browser.get(tutorial + "?uid=u1")
     assert [row["action"] for row in told(browser, 1)[0]] == ["earlier"]
     database.execute("insert into log(uid, action) values ('u1', 'now')")

@@ -230,6 +230,11 @@ class Bridge:
         _, text = self.get("/metrics")
         return {name: float(value) for name, value in re.findall(r"^(pgcast_\w+) (\S+)$", text, re.M)}
 
+    def settle(self, database):
+        """Waits until all that is written by now is history for those who connect from here on."""
+        journal = database.value("select count(*) from pgcast.event")
+        wait_for(lambda: self.metrics()["pgcast_events_total"] >= journal, "the journal to be read")
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 

@@ -28,6 +28,7 @@ async def test_insert_reaches_its_uid_with_the_row(bridge, database):
 
 async def test_update_brings_the_new_and_the_old_row(bridge, database):
     database.execute("insert into log(uid) values ('u1')")
+    bridge.settle(database)
     async with bridge.client("u1") as client:
         database.execute("update log set action = 'logout'")
         message = await client.next()
@@ -38,6 +39,7 @@ async def test_update_brings_the_new_and_the_old_row(bridge, database):
 
 async def test_delete_brings_the_row_that_is_gone(bridge, database):
     database.execute("insert into log(uid) values ('u1')")
+    bridge.settle(database)
     async with bridge.client("u1") as client:
         database.execute("delete from log")
         message = await client.next()
@@ -101,6 +103,7 @@ async def test_copy_and_upsert_are_told_like_any_write(bridge, database):
 
 async def test_a_row_that_moves_is_a_delete_here_and_an_insert_there(bridge, database):
     database.execute("insert into log(uid) values ('u1')")
+    bridge.settle(database)
     async with bridge.client("u1") as here, bridge.client("u2") as there:
         database.execute("update log set uid = 'u2'")
         gone, come = await here.next(), await there.next()
@@ -141,6 +144,7 @@ async def test_two_equal_rows_in_one_transaction_both_arrive(bridge, database):
 
 async def test_changes_of_a_row_arrive_in_the_order_of_their_making(bridge, database):
     database.execute("insert into log(uid, detail) values ('u1', '0')")
+    bridge.settle(database)
 
     def count_up():
         with database.connect() as connection:

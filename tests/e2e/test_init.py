@@ -62,6 +62,7 @@ def table(database, uid="u1"):
 
 async def test_init_brings_the_newest_rows_oldest_first(bridge, database):
     database.execute("insert into log(uid) select 'u' || n % 2 from generate_series(1, 300) n")
+    bridge.settle(database)
     async with bridge.client("u1") as client:
         await client.init()
         answer = await client.next()
@@ -80,6 +81,7 @@ async def test_init_of_a_uid_without_rows_is_empty(bridge):
 async def test_init_limit_is_the_tables(bridge, database):
     database.execute("select pgcast.watch('log', init_limit => 3)",
                      "insert into log(uid) select 'u1' from generate_series(1, 10)")
+    bridge.settle(database)
     async with bridge.client() as client:
         await client.init()
         assert [row["id"] for row in (await client.next())["data"]] == [8, 9, 10]
@@ -97,6 +99,7 @@ async def test_init_may_be_asked_again(bridge, database):
 async def test_init_of_types_that_differ_are_told_apart(bridge, database):
     database.execute("create table note(uid text, text text)", "select pgcast.watch('note')",
                      "insert into note values ('u1', 'a')", "insert into log(uid) values ('u1')")
+    bridge.settle(database)
     async with bridge.client() as client:
         await client.init("note")
         await client.init("log")
@@ -107,7 +110,7 @@ async def test_init_of_types_that_differ_are_told_apart(bridge, database):
 
 @pytest.mark.parametrize("round", range(3))
 async def test_init_amid_writers_misses_nothing_and_repeats_nothing(bridge, database, round):
-    database.execute("select pgcast.watch('log', init_limit => 1000000)",
+    database.execute("select pgcast.watch('log', init_limit => 100000)",
                      "insert into log(uid, detail) select 'u1', '0' from generate_series(1, 50)")
     async with contextlib.AsyncExitStack() as stack:
         with writing(database):

@@ -95,13 +95,17 @@ async def test_any_path_will_do(bridge, database):
         assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))["data"] == 1
 
 
-@pytest.mark.parametrize("query", ["", "?uid=", "?other=1", "?uid=" + "x" * 256, "?uid=%ff", "?uid=a%00b"])
+@pytest.mark.parametrize("query", ["", "?uid=", "?other=1", "?uid=" + "x" * 256, "?uid=%ff"])
 async def test_who_does_not_say_a_uid_is_told_4400(bridge, query):
     async with websockets.connect(f"ws://{bridge.address}/{query}") as socket:
         with contextlib.suppress(websockets.ConnectionClosed):
             await asyncio.wait_for(socket.recv(), PATIENCE)
         assert socket.close_code == 4400
         assert socket.close_reason
+
+
+def test_a_uid_with_a_nul_is_no_connection(bridge):
+    assert handshake(bridge.address, "/?uid=a%00b")[0] != 101
 
 
 def test_pages_from_elsewhere_are_refused(bridge):
