@@ -188,6 +188,7 @@ async def test_only_the_columns_allowed_leave_the_database(bridge, database):
     database.execute("create table account(uid text primary key, name text, secret text)",
                      "select pgcast.watch('account', columns => array['uid', 'name'])",
                      "insert into account values ('u1', 'Ann', 'hush')")
+    bridge.settle(database)
     async with bridge.client("u1") as client:
         database.execute("update account set name = 'Anna'")
         message = await client.next()

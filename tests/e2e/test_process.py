@@ -156,6 +156,7 @@ def test_the_service_manager_is_told(start, database, folder, abstract):
     manager.until("STATUS=")
     bridge.signal()
     manager.until("STOPPING=1")
+    assert bridge.wait() == 0
 
 
 def test_the_watchdog_is_fed(start, database, folder):
