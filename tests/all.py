@@ -21,19 +21,36 @@ PYTEST = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 printing = threading.Lock()
 
 
+stopped = threading.Event()
+
+
+def end(process):
+    """Asks a part to end, so that it can clean up, and then makes it and all it started."""
+    for _ in range(3):  # a test may swallow the first one
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.communicate(timeout=10)[0]
+        except subprocess.TimeoutExpired:
+            pass
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
+
+
 def run(command, **env):
-    """Runs to the end, or to the limit; returns the exit code and what was printed."""
+    """Runs to the end, to the limit, or until we are stopped; returns the code and what was said."""
     process = subprocess.Popen(
         [str(word) for word in command], cwd=ROOT, env=os.environ | env, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True)
-    try:
-        printed, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        printed, _ = process.communicate()
-        return 1, f"{printed}\ntook longer than {LIMIT} s\n"
-    return process.returncode, printed
+    deadline = time.monotonic() + LIMIT
+    while not stopped.is_set() and time.monotonic() < deadline:
+        try:
+            printed, _ = process.communicate(timeout=1)
+            return process.returncode, printed
+        except subprocess.TimeoutExpired:
+            pass
+    why = "stopped" if stopped.is_set() else f"took longer than {LIMIT} s"
+    return 1, f"{end(process)}\n{why}\n"
 
 
 def one(command, **env):
@@ -114,6 +131,8 @@ def walk(lane, chosen, totals):
     for name, part in lane:
         if chosen and not any(word in name for word in chosen):
             continue
+        if stopped.is_set():
+            return
         began = time.monotonic()
         try:
             passed, failed, printed = part()
@@ -134,13 +153,15 @@ def main(chosen):
         return 0
     OUT.mkdir(exist_ok=True)
     totals = [0, 0]
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda *_: stopped.set())
     threads = [threading.Thread(target=walk, args=(lane, chosen, totals)) for lane in LANES]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     print(f"{totals[0]} passed, {totals[1]} failed")
-    return int(totals[1] > 0 or totals[0] == 0)
+    return int(totals[1] > 0 or totals[0] == 0 or stopped.is_set())
 
 
 if __name__ == "__main__":
