@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -28,9 +29,14 @@ def ours(session):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_demo_runs_and_leaves_nothing(number, folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        await run_demo(number, folder, taken.getsockname()[1])
+
+
+async def run_demo(number, folder, taken):
     mark = f"DEMO_MARK={os.urandom(8).hex()}"
     said = open(folder / "said", "w+")
-    demo = subprocess.Popen([ROOT / "script/demo"], env=environment() | dict([mark.split("=")]), text=True,
+    demo = subprocess.Popen([ROOT / "script/demo", str(taken)], env=environment() | dict([mark.split("=")]), text=True,
                             stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
     def text():
@@ -40,6 +46,7 @@ async def test_the_demo_runs_and_leaves_nothing(number, folder):
         await eventually(lambda: "http://" in text() or demo.poll() is not None, "the demo's address", 180)
         assert demo.poll() is None, text()
         url = re.search(r"http://\S+/", text())[0]
+        assert not url.endswith(f":{taken}/")
         cluster = re.search(r"host=(/tmp/\S+)", text())[1]
         assert "<title>" in urllib.request.urlopen(url).read().decode()
         async with websockets.connect(url.replace("http", "ws", 1) + "?uid=alice") as socket:

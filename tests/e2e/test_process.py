@@ -71,6 +71,13 @@ def test_the_example_configuration_is_readable_by_the_program(folder):
     assert run("-c", str(ROOT / "systemd/pgcast.conf"), "--print-config")[0] == 0
 
 
+def test_the_check_tells_a_good_database_from_a_bad_one(database):
+    code, _, error = run("--check", "--set", f"database={database.conninfo('bridge')}")
+    assert code == 0, error
+    code, _, error = run("--check", "--set", f"database={database.cluster.conninfo('postgres')}")
+    assert code == 1 and "pgcast.sql" in error
+
+
 def test_a_busy_port_is_said(start, bridge, database):
     second = start(database, wait=False, listen=bridge.address)
     second.expected = 1
