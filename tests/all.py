@@ -73,18 +73,34 @@ def count_junit(code, printed, report):
     return passed, failed, printed
 
 
-def build(name, *options, **env):
+BUILDS = {
+    "gcc": ({"CC": "gcc"}, []),
+    "clang": ({"CC": "clang"}, []),
+    "sanitizers": ({"CC": "gcc"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+}
+
+
+def build(name):
     directory = OUT / name
-    setup = ["meson", "setup", directory, "--werror", "-Dtests=enabled", *options]
-    if (directory / "build.ninja").exists():
-        setup.append("--reconfigure")
-    code, printed = run(setup, **env)
+    env, options = BUILDS[name]
+    code, printed = 0, ""
+    if not (directory / "build.ninja").exists():
+        code, printed = run(["meson", "setup", directory, "--werror", "-Dtests=enabled", *options], **env)
     if code == 0:
-        code, more = run(["ninja", "-C", directory], **env)
+        code, more = run(["ninja", "-C", directory])
         printed += more
     return int(code == 0), int(code != 0), printed
 
 
+def on_build(part):
+    """A part that needs a build: makes sure that it is there and up to date."""
+    def with_build(name, *rest):
+        built = build(name)
+        return part(name, *rest) if built[0] else built
+    return with_build
+
+
+@on_build
 def unit(name):
     report = OUT / name / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
@@ -93,10 +109,11 @@ def unit(name):
     return count_junit(code, printed, report)
 
 
-def pytest(name, folder, *options):
+@on_build
+def pytest(name, folder):
     report = OUT / f"{folder}-{name}.xml"
     report.unlink(missing_ok=True)
-    code, printed = run([*PYTEST, f"--junit-xml={report}", *options, ROOT / "tests" / folder],
+    code, printed = run([*PYTEST, f"--junit-xml={report}", ROOT / "tests" / folder],
                         PGCAST_BIN=str(OUT / name / "pgcast"))
     return count_junit(code, printed, report)
 
@@ -114,14 +131,13 @@ def sql():
 LANES = [
     [("build gcc", lambda: build("gcc")),
      ("unit gcc", lambda: unit("gcc")),
-     ("build clang", lambda: build("clang", CC="clang")),
+     ("build clang", lambda: build("clang")),
      ("layers", lambda: one([ROOT / "tests/layers"])),
      ("lint", lambda: one([ROOT / "script/lint"])),
      ("sql", sql),
      ("browser", lambda: pytest("gcc", "browser")),
      ("load", lambda: pytest("gcc", "load"))],
-    [("build sanitizers", lambda: build("sanitizers", "-Db_sanitize=address,undefined",
-                                        "-Db_lundef=false")),
+    [("build sanitizers", lambda: build("sanitizers")),
      ("unit sanitizers", lambda: unit("sanitizers")),
      ("e2e sanitizers", lambda: pytest("sanitizers", "e2e"))],
 ]
