@@ -123,10 +123,16 @@ comment on sequence pgcast.source_number_seq is 'Numbers of pgcast.source';
 
 create table if not exists pgcast.ring (
 	one boolean primary key default true check (one),
-	current smallint not null default 0 check (current between 0 and 2)
+	current smallint not null default 0 check (current between 0 and 2),
+	pruned_xid xid8 not null default '0',
+	pruned_id bigint not null default 0
 );
 comment on table pgcast.ring is
 	'One row: the slot of the journal that writers fill. The journal is a ring of three slots.';
+
+comment on column pgcast.ring.current is 'The slot that writers fill';
+comment on column pgcast.ring.pruned_xid is 'The greatest transaction id that has been pruned';
+comment on column pgcast.ring.pruned_id is 'The greatest event id of that transaction';
 
 insert into pgcast.ring default values on conflict do nothing;
 
@@ -1014,11 +1020,12 @@ declare
 	type oid;
 	typename text;
 	equals text;
-	as_text text := format('n.%I::text collate "C" = %L', uid_column, uid);
+	as_text text;
 begin
 	if uid_column is null then
 		return 'true';
 	end if;
+	as_text := format('n.%I::text collate "C" = %L', uid_column, uid);
 	select coalesce(nullif(t.typbasetype, 0), t.oid), format_type(a.atttypid, a.atttypmod)
 	into type, typename
 	from pg_attribute a join pg_type t on t.oid = a.atttypid
@@ -1057,21 +1064,24 @@ declare
 		pgcast.uid_condition(s.relation, s.uid_column, newest.uid),
 		array_to_string(coalesce(keys, array['n.tableoid', 'n.ctid']), ' desc, '), s.init_limit);
 	data text;
+	longest int;
 	list text[];
 	r record;
 begin
 	begin
-		execute format('select string_agg(x.data, '','' order by x.place desc)'
+		execute format('select string_agg(x.data, '','' order by x.place desc), max(length(x.data))'
 			' from (select to_json(%s.*)::text as data, row_number() over () as place'
 			' from (%s) n%s) x',
 			case when picked is null then 'n' else 'c' end, wanted,
 			coalesce(' cross join lateral (select ' || picked || ') c', ''))
-		into data;
-		return data;
+		into data, longest;
+		if longest <= 16777216 or longest is null then
+			return data;
+		end if;
 	exception when others then
 		null;
 	end;
-	-- Perhaps a row is too large: one by one, then.
+	-- A row is too large, probably: one by one, then.
 	for r in execute wanted loop
 		execute format('select d.data::text from pgcast.describe_%s($1) d', s.number) into data using r;
 		list := data || list;
@@ -1108,7 +1118,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
 	execute format('grant usage on schema pgcast to %I', role);
-	execute format('grant select on pgcast.event, pgcast.meta, pgcast.watched to %I', role);
+	execute format('grant select on pgcast.event, pgcast.meta, pgcast.ring, pgcast.watched to %I', role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
 		' pgcast.init(text, text) to %I', role);
 end

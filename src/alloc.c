@@ -5,12 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+void alloc_failed(void)
+{
+	fputs("pgcast: out of memory\n", stderr);
+	abort();
+}
+
 static void *checked(void *ptr)
 {
-	if (!ptr) {
-		fputs("pgcast: out of memory\n", stderr);
-		abort();
-	}
+	if (!ptr)
+		alloc_failed();
 	return ptr;
 }
 

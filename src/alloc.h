@@ -12,3 +12,6 @@ NEVER_NULL void *xrealloc(void *ptr, size_t size);
 NEVER_NULL char *xstrdup(const char *text);
 NEVER_NULL char *xstrndup(const char *text, size_t len);
 NEVER_NULL char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Ends the process, for those who allocate by other means. */
+void alloc_failed(void) __attribute__((noreturn));

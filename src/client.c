@@ -90,7 +90,7 @@ static void leave_audience(struct client *client)
 	list_remove(&client->of_audience);
 	reader_finish(&client->reader);
 	if (list_empty(&audience->members))
-		audience_release(&audience);
+		fanout_release(client->hub, &audience);
 }
 
 static void drop_requests(struct client *client)
@@ -137,16 +137,15 @@ void request_free(struct request **request)
 	free(old);
 }
 
-static bool plain(const struct client *client)
+bool client_plain(const struct client *client)
 {
 	return client->audience->kind == KIND_PLAIN;
 }
 
-/* Tells a v1 client what is wrong with its message; a plain one would not understand. */
-static void complain(struct client *client, const char *code, const char *text, const char *ref)
+void client_complain(struct client *client, const char *code, const char *text, const char *ref)
 {
 	stats_add(STAT_BAD_MESSAGES, 1);
-	if (!plain(client))
+	if (!client_plain(client))
 		client_tell(client, message_error(code, text, ref));
 }
 
@@ -161,11 +160,12 @@ static bool requested(const struct client *client, const char *type)
 static void command_init(struct client *client, const struct message *message)
 {
 	if (!message->type) {
-		complain(client, "bad_message", "init needs a type", message->ref);
+		client_complain(client, "bad_message", "init needs a type", message->ref);
 		return;
 	}
 	if (client->n_requests >= MAX_REQUESTS) {
-		complain(client, "too_many_requests", "wait for the answers first", message->ref);
+		client_complain(
+			client, "too_many_requests", "wait for the answers first", message->ref);
 		return;
 	}
 	if (requested(client, message->type) && !message->ref)
@@ -188,7 +188,7 @@ void client_received(struct client *client, const char *text, size_t len)
 		return;
 	stats_add(STAT_MESSAGES, 1);
 	if (!message_parse(&message, text, len, &error)) {
-		complain(client, "bad_message", error, NULL);
+		client_complain(client, "bad_message", error, NULL);
 		return;
 	}
 	switch (message.command) {
@@ -196,7 +196,7 @@ void client_received(struct client *client, const char *text, size_t len)
 		command_init(client, &message);
 		break;
 	case COMMAND_UNKNOWN:
-		complain(client, "unknown_command", "there is no such cmd", message.ref);
+		client_complain(client, "unknown_command", "there is no such cmd", message.ref);
 		break;
 	}
 	message_clear(&message);

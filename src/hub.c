@@ -17,6 +17,8 @@ struct hub *hub_create(const struct settings *settings)
 	hub->settings = settings;
 	hub->registry = registry_create();
 	hub->position = position_create("", "");
+	hub->pages = xcalloc(MAX_PAGES, sizeof(*hub->pages));
+	hub->pagers = xcalloc(MAX_PAGES, sizeof(*hub->pagers));
 	list_init(&hub->clients);
 	list_init(&hub->behind);
 	list_init(&hub->requests);
@@ -34,6 +36,8 @@ void hub_destroy(struct hub **hub)
 		hub_turn_abort(old);
 	registry_destroy(&old->registry);
 	position_unref(&old->position);
+	free(old->pagers);
+	free(old->pages);
 	free(old);
 }
 
@@ -52,7 +56,7 @@ void hub_want(struct hub *hub)
 		hub->wanted(hub->wanted_ctx);
 }
 
-const struct position *hub_position(const struct hub *hub)
+struct position *hub_position(struct hub *hub)
 {
 	return hub->position;
 }
@@ -68,19 +72,50 @@ static void count(struct hub *hub)
 	stats_set(STAT_UIDS, registry_count(hub->registry));
 }
 
-/* Where a client starts. What a turn in flight brings may be later than this client's handshake,
- * and some of it has gone by: such a client starts from where that turn started. */
-static struct audience *first_audience(
+static struct audience *audience_behind(struct hub *hub, struct user *user,
+	const struct client_request *request, struct window *since)
+{
+	struct audience *audience = audience_get(user, request->kind, request->types, since);
+	catchup_enter(hub, audience);
+	return audience;
+}
+
+static struct audience *audience_since(
 	struct hub *hub, struct user *user, const struct client_request *request)
 {
+	struct window since = {.from = position_create(request->since, request->since)};
+	since.from->foreign = true;
+	since.from->history = hub->history;
+	struct audience *audience = audience_behind(hub, user, request, &since);
+	window_clear(&since);
+	return audience;
+}
+
+/* Where a client starts that has no cursor. What a turn in flight brings may be later than this
+ * client's handshake, and some of it has gone by: it starts from where that turn started. */
+static struct audience *audience_now(
+	struct hub *hub, struct user *user, const struct client_request *request)
+{
+	struct window since = {.from = hub->position};
 	if (!hub->in_turn && *hub->position->text)
 		return audience_get(user, request->kind, request->types, NULL);
-	struct window since = {.from = hub->position};
-	struct audience *audience = audience_get(user, request->kind, request->types, &since);
-	if (list_empty(&audience->of_behind))
-		list_append(&hub->behind, &audience->of_behind);
-	hub_want(hub);
-	return audience;
+	return audience_behind(hub, user, request, &since);
+}
+
+static void start(struct hub *hub, struct client *client, const struct client_request *request)
+{
+	bool resumes = request->since && cursor_wellformed(request->since);
+	client->greeted = request->kind == KIND_PLAIN;
+	client_move(client, resumes ? audience_since(hub, client->user, request)
+				    : audience_now(hub, client->user, request));
+	reader_attach(&client->reader, &client->audience->run);
+	if (!audience_live(client->audience))
+		hub_want(hub);
+	if (resumes || !*hub->position->text)
+		return; /* the turn will say hello */
+	client_hello(client, hub->position->cursor, false);
+	if (request->since && !client_plain(client))
+		client_tell(client, message_reset("cursor"));
 }
 
 struct client *hub_join(struct hub *hub, const struct client_request *request,
@@ -106,11 +141,7 @@ struct client *hub_join(struct hub *hub, const struct client_request *request,
 	stats_add(STAT_JOINS, 1);
 	count(hub);
 
-	client->greeted = request->kind == KIND_PLAIN;
-	client_move(client, first_audience(hub, client->user, request));
-	reader_attach(&client->reader, &client->audience->run);
-	if (*hub->position->text)
-		client_hello(client, hub->position->cursor, false);
+	start(hub, client, request);
 	return client;
 }
 
@@ -139,12 +170,22 @@ void hub_tick(struct hub *hub)
 		stats_add(STAT_TOO_SLOW, 1);
 		client_close(client, CLOSE_TOO_SLOW, "too slow");
 	}
+	if (now - hub->cursors_ms < (uint64_t)hub->settings->ping_interval)
+		return;
+	hub->cursors_ms = now;
+	fanout_cursors(hub);
 }
 
-void hub_close_all(struct hub *hub, uint16_t code, const char *reason)
+void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason)
 {
-	list_for_each (it, &hub->clients)
-		client_close(LIST_OF(it, struct client, of_hub), code, reason);
+	list_for_each_safe (it, &hub->clients) {
+		struct client *client = LIST_OF(it, struct client, of_hub);
+		if (!client->audience)
+			continue; /* closed before */
+		if (!n--)
+			return;
+		client_close(client, code, reason);
+	}
 }
 
 void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len, const char *type)

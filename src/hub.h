@@ -33,16 +33,16 @@ void client_gone(struct client **client);
 /* Once a second: slow clients, cursors of quiet ones. */
 void hub_tick(struct hub *hub);
 size_t hub_clients(const struct hub *hub);
-/* Tells every client 1012 (at shutdown). */
-void hub_close_all(struct hub *hub, uint16_t code, const char *reason);
+/* Closes that many clients, the oldest first (at shutdown). */
+void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason);
 
 /* ---- a turn, from the journal's side ---- */
 
-/* Clients with one window, fetched with one query. */
-struct cohort {
+/* A page of the journal that is wanted: of this uid, from a window's beginning. */
+struct page {
+	const char *uid;
 	struct window window;
-	const char **uids; /* the same one may stand twice */
-	size_t n_uids;
+	bool check; /* the window's `from` came from outside: say first whether it still holds */
 };
 
 /* An init that was asked for: one query serves all clients of the uid that asked. */
@@ -52,8 +52,9 @@ struct wish {
 
 /* What this turn is to fetch beside the pull; owned by the hub, valid until the turn's end. */
 struct plan {
-	const struct cohort *cohorts;
-	size_t n_cohorts;
+	const struct page *pages;
+	size_t n_pages;
+	size_t page_rows; /* events per page at most; a page with fewer is the window's last */
 	const struct wish *wishes;
 	size_t n_wishes;
 };
@@ -68,24 +69,27 @@ struct event {
 	bool broadcast;
 };
 
-/* How many rows a page of a window may have; fewer than that many means that it was the last. */
-#define HUB_PAGE 2000
-
-/* Where the next pull starts; NULL before the first. */
-const struct position *hub_position(const struct hub *hub);
+/* Where the next pull starts; its text is empty before the first. */
+struct position *hub_position(struct hub *hub);
 /* Begins a turn and says what it has to fetch. */
 const struct plan *hub_turn_plan(struct hub *hub);
 /* The pull's snapshot: everything told until the end lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
-void hub_turn_page(struct hub *hub, size_t cohort, const struct event *event);
-void hub_turn_page_end(struct hub *hub, size_t cohort);
+/* The answer to a page's check, before its events: NULL, or why there are none ("epoch", "pruned",
+ * "cursor", as in the protocol's reset). */
+void hub_turn_resume(struct hub *hub, size_t page, const char *reason);
+void hub_turn_page(struct hub *hub, size_t page, const struct event *event);
 /* text NULL: the type is not known, or can't be read. */
 void hub_turn_init(struct hub *hub, size_t wish, const char *text, size_t len);
 /* Everything was told: flush. */
 void hub_turn_end(struct hub *hub);
 /* The turn broke off: nothing of it counts, the next one tells it again. */
 void hub_turn_abort(struct hub *hub);
+
+/* History went another way (a crash or a failover that lost commits): what was told since
+ * `position` may not have happened. NULL: nothing is known to hold, begin anew. Between turns. */
+void hub_rewind(struct hub *hub, struct position *position);
 
 /* A NOTIFY passed through, outside turns: at most once. */
 void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len, const char *type);

@@ -1,4 +1,5 @@
-/* What hub.c (who is here), client.c (one of them) and fanout.c (a turn for all of them) share. */
+/* What the parts of the hub share: hub.c (who is here), client.c (one of them), fanout.c (a turn
+ * for all of them), catchup.c (those who are behind) and answers.c (to init). */
 #pragma once
 
 #include "hub.h"
@@ -33,15 +34,9 @@ struct request {
 };
 
 /* What a turn fetches beside the pull, at most; the rest waits for the next one. */
-#define MAX_COHORTS 16
+#define MAX_PAGES 16384
+#define MAX_PAGE_EVENTS 16384
 #define MAX_WISHES 256
-
-/* How far a cohort's page has come. */
-struct page {
-	int64_t last; /* id of its last event */
-	size_t rows;
-	bool ended;
-};
 
 /* A wish of the plan and its answer. */
 struct answer {
@@ -59,6 +54,8 @@ struct hub {
 	bool asked; /* wanted was called since the last plan */
 
 	struct position *position; /* what live clients have been told up to */
+	uint32_t history;	   /* counts hub_rewind */
+	uint64_t cursors_ms;	   /* when quiet clients were last told a cursor */
 	uint64_t serial;	   /* counts positions */
 	struct list behind;	   /* audiences that are catching up */
 	struct list requests;
@@ -71,8 +68,8 @@ struct hub {
 	struct list touched; /* audiences with something pending */
 	size_t pending_bytes;
 	struct plan plan;
-	struct cohort cohorts[MAX_COHORTS];
-	struct page pages[MAX_COHORTS];
+	struct page *pages; /* room for MAX_PAGES, and whose they are */
+	struct audience **pagers;
 	struct wish wishes[MAX_WISHES];
 	struct answer answers[MAX_WISHES];
 };
@@ -87,6 +84,9 @@ bool client_drained(struct client *client);
 void client_tell(struct client *client, char *text);
 void client_insert(struct client *client, struct block *block);
 void client_hello(struct client *client, const char *cursor, bool resumed);
+/* Tells a v1 client what is wrong with its message; a plain one would not understand. */
+void client_complain(struct client *client, const char *code, const char *text, const char *ref);
+bool client_plain(const struct client *client);
 /* Moves to another audience of its user, its reader being taken care of. */
 void client_move(struct client *client, struct audience *to);
 /* Closes from our side: leaves its audience at once, and waits for client_gone. */
@@ -106,3 +106,25 @@ void hub_forget(struct hub *hub, struct client *client);
 void fanout_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id);
 /* Appends what is pending to the runs and writes it. */
 void fanout_flush(struct hub *hub);
+void fanout_flush_if_large(struct hub *hub);
+/* Tells quiet v1 clients where they could resume. */
+void fanout_cursors(struct hub *hub);
+/* Frees an audience that has no members. */
+void fanout_release(struct hub *hub, struct audience **audience);
+
+/* catchup.c */
+
+/* The audience has a window now. */
+void catchup_enter(struct hub *hub, struct audience *audience);
+void catchup_plan(struct hub *hub);
+/* Its run holds its window as far as the page has come. */
+void catchup_advance(struct hub *hub, struct audience *audience);
+void catchup_rewind(const struct hub *hub, struct window *window);
+void catchup_settle(struct hub *hub);
+void catchup_clear(struct hub *hub);
+
+/* answers.c */
+
+void answers_plan(struct hub *hub);
+void answers_tell(struct hub *hub);
+void answers_clear(struct hub *hub);

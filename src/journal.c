@@ -1,6 +1,6 @@
 /* A turn is one short read-only transaction:
  *
- *     [sleeping lock]  [BEGIN]  pull  [page per cohort]  [answers to init]  [COMMIT]
+ *     [sleeping lock]  [BEGIN]  pull  [pages]  [answers to init]  [COMMIT]
  *
  * all of it sent at once. The pull alone needs no BEGIN; with anything beside it all share one
  * snapshot, so that pages and answers end exactly where the pull does.
@@ -17,7 +17,9 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "log.h"
+#include "pgarray.h"
 #include "stats.h"
 
 /* pgcast.bridge: the class of the sleeping locks, 'pgc2'. */
@@ -30,7 +32,7 @@
 
 /* The columns of every statement that reads events; the first row of a pull says where it ends, in
  * type and message. */
-enum column { ID, UID, BROADCAST, TYPE, MESSAGE };
+enum column { ID, UID, BROADCAST, TYPE, MESSAGE, PAGE };
 
 #define EVENT                                                                                      \
 	"e.id, e.uid, e.broadcast, e.type,"                                                        \
@@ -42,8 +44,9 @@ enum column { ID, UID, BROADCAST, TYPE, MESSAGE };
 #define NO_EVENT "null::text, false"
 
 #define FIELDS(parameter)                                                                          \
-	"select a[1] as epoch, a[2] as anchor, a[3] as at, a[4]::xid8 as m,"                       \
-	"       array(select (a[4]::int8 - d::int8)::text::xid8 from unnest(a[5:]) d) as open"     \
+	"select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m,"           \
+	"       array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8"                        \
+	"               from unnest(a[5:]) d) as open"                                             \
 	"  from (select string_to_array(" parameter ", '.') as a) q"
 
 /* The position's text from `m` (the new greatest id, its anchor) and the snapshot; the cursor is
@@ -100,8 +103,8 @@ static const char pull_sql[] = "with p as materialized (" FIELDS(
 			      "           order by e.xid desc, e.id desc limit 1) e"
 			      "   order by e.xid desc limit 1),"
 			      " m as ("
-			      "  select p.epoch, coalesce(t.id::text, p.anchor) as anchor, "
-			      "coalesce(t.at::text, p.at) as at,"
+			      "  select p.epoch, coalesce(t.id, p.anchor) as anchor, "
+			      "coalesce(t.at, p.at) as at,"
 			      "         coalesce(t.xid, p.m) as m from p left join t on true),"
 			      " position as (" POSITION ")"
 			      " (" POSITION_ROW ")"
@@ -116,17 +119,150 @@ static const char pull_sql[] = "with p as materialized (" FIELDS(
 			      "  where o.xid not in (select pg_snapshot_xip(pg_current_snapshot()))"
 			      " order by 1";
 
-/* A page of the window ($1, $2 or now], after id $3, of the uids $4. */
-static const char page_sql[] =
-	"with f as materialized (" FIELDS("$1") "), t as materialized (" FIELDS(
-		"$2") ")"
-		      " select " EVENT "   from pgcast.event e"
-		      "  where e.id > $3::int8 and (e.uid = any ($4::text[]) or e.broadcast)"
-		      "    and (e.xid > (select m from f) or e.xid = any ((select open from "
-		      "f)::xid8[]))"
-		      "    and ($2::text is null or (e.xid <= (select m from t)"
-		      "         and e.xid <> all ((select open from t)::xid8[])))"
-		      "  order by e.id limit " STRING(HUB_PAGE);
+/* So many rows are "recent": few enough to be read at every restart, many enough for one. */
+#define RECENT_ROWS 20000
+
+#define IN_WINDOW                                                                                  \
+	"(e.xid > c.m or e.xid = any (c.open))"                                                    \
+	" and (c.open_end or (e.xid <= c.to_m and e.xid <> all (c.to_open)))"
+
+/* For each page n: of uid $1[n], what lies between position $2[n] and $3[n] (null: now) after id
+ * $4[n], up to $6 events. Where $5[n] says so the position is checked first, and a row with id 0
+ * says in type how it is lost, or null: it holds when the row that gave it is there, or was the
+ * last one pruned.
+ *
+ * Pages that begin shortly before now (everybody's, after a restart) are cut from the same few
+ * recent rows; others are found by uid. */
+static const char pages_sql[] =
+	"with u as materialized ("
+	"  select u.n, u.uid, u.after, u.checks, u.t is null as open_end,"
+	"         f.epoch, f.anchor, f.at, f.m, f.open, t.m as to_m, t.open as to_open"
+	"    from unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::bool[])"
+	"         with ordinality u(uid, f, t, after, checks, n)"
+	"   cross join lateral (" FIELDS("u.f") ") f cross join lateral (" FIELDS(
+		"u.t") ") t),"
+		       " c as materialized ("
+		       "  select u.*, u.after = 0 and u.open_end as fresh, case"
+		       "      when not u.checks then null"
+		       "      when u.epoch <> s.epoch then 'epoch'"
+		       "      when u.anchor = r.pruned_id and u.m = r.pruned_xid then null"
+		       "      when u.m < r.pruned_xid or r.pruned_xid >= any (u.open) then 'pruned'"
+		       "      when u.m >= pg_snapshot_xmax(pg_current_snapshot()) then 'cursor'"
+		       "      when u.anchor = 0 and u.m = '0'::xid8 then null"
+		       "      when exists (select from pgcast.event e where e.xid = u.m and e.id = "
+		       "u.anchor"
+		       "                      and " MICROSECONDS(
+			       "e.at") " = u.at) then null"
+				       "      else 'cursor' end as lost"
+				       "    from u cross join pgcast.meta s cross join pgcast.ring "
+				       "r),"
+				       " recent as materialized ("
+				       "  select e.* from pgcast.event e"
+				       "   where e.xid > (select min(least(c.m::text::int8, "
+				       "(select min(x)::text::int8 - 1"
+				       "                                                       "
+				       "from unnest(c.open) x)))::text::xid8"
+				       "                    from c where c.fresh and c.lost is "
+				       "null)"
+				       "   limit " STRING(
+					       RECENT_ROWS) "),"
+							    " few as materialized (select count(*) "
+							    "< " STRING(
+								    RECENT_ROWS) " as yes from "
+										 "recent),"
+										 " near as ("
+										 "  select c.n, "
+										 "e.*, "
+										 "row_number() "
+										 "over (partition "
+										 "by c.n order by "
+										 "e.id) as place"
+										 "    from c join "
+										 "recent e on "
+										 "e.uid = c.uid"
+										 "   where (select "
+										 "yes from few) "
+										 "and c.fresh and "
+										 "c.lost is null"
+										 "     and not "
+										 "e.broadcast "
+										 "and " IN_WINDOW
+										 "  union all"
+										 "  select c.n, "
+										 "e.*, "
+										 "row_number() "
+										 "over (partition "
+										 "by c.n order by "
+										 "e.id)"
+										 "    from c cross "
+										 "join recent e"
+										 "   where (select "
+										 "yes from few) "
+										 "and c.fresh and "
+										 "c.lost is null"
+										 "     and "
+										 "e.broadcast "
+										 "and " IN_WINDOW
+										 "),"
+										 " far as ("
+										 "  select c.n, "
+										 "e.* from c cross "
+										 "join lateral ("
+										 "    (select e.* "
+										 "from "
+										 "pgcast.event e "
+										 "where e.uid = "
+										 "c.uid and not "
+										 "e.broadcast"
+										 "        and e.id "
+										 "> c.after "
+										 "and " IN_WINDOW
+										 " order by e.id "
+										 "limit $6::int8)"
+										 "    union all"
+										 "    (select e.* "
+										 "from "
+										 "pgcast.event e "
+										 "where e.broadcast"
+										 "        and e.id "
+										 "> c.after "
+										 "and " IN_WINDOW
+										 " order by e.id "
+										 "limit $6::int8)"
+										 "    order by id "
+										 "limit $6::int8) e"
+										 "   where not "
+										 "((select yes "
+										 "from few) and "
+										 "c.fresh) and "
+										 "c.lost is null)"
+										 " select "
+										 "0::int8,"
+										 " " NO_EVENT
+										 ", c.lost, '', "
+										 "c.n from c where "
+										 "c.checks"
+										 " union all"
+										 " select " EVENT
+										 ", e.n from near "
+										 "e where e.place "
+										 "<= $6::int8"
+										 " union all"
+										 " select " EVENT
+										 ", e.n from far e"
+										 " order by 6, 1";
+
+/* Which of the positions $1 hold, by the same rules. */
+static const char holds_sql[] =
+	"select p.n, exists (select from pgcast.meta s cross join pgcast.ring r where s.epoch = "
+	"f.epoch"
+	"    and f.m < pg_snapshot_xmax(pg_current_snapshot())"
+	"    and (f.anchor = 0 and f.m = '0'::xid8 or f.anchor = r.pruned_id and f.m = r.pruned_xid"
+	"         or exists (select from pgcast.event e where e.xid = f.m and e.id = f.anchor"
+	"                       and " MICROSECONDS(
+		"e.at") " = f.at)))"
+			"  from unnest($1::text[]) with ordinality p(text, n)"
+			" cross join lateral (" FIELDS("p.text") ") f order by p.n";
 
 static const char init_sql[] =
 	"select i.n, pgcast.init(i.type, i.uid)"
@@ -134,16 +270,29 @@ static const char init_sql[] =
 
 /* ---- state ---- */
 
+/* Positions of the last minute or so, in case that the newest ones turn out not to have happened.
+ */
+#define PAST 64
+#define PAST_STEP 1000 /* milliseconds between two */
+
+struct past {
+	struct position *position;
+	uint64_t ms;
+};
+
 struct journal {
 	struct pglink *link;
 	struct hub *hub;
 	void (*done)(void *ctx, const struct turn_result *result);
 	void *ctx;
+	void (*ready)(void *ctx);
 	int key;
 	bool pooled;
 	bool in_turn;
 	struct turn_result result;
-	size_t cohort; /* whose page is arriving */
+	struct past past[PAST]; /* newest first */
+	size_t n_past;
+	struct position *holds; /* newest one that does */
 };
 
 struct journal *journal_create(struct pglink *link, struct hub *hub,
@@ -157,16 +306,96 @@ struct journal *journal_create(struct pglink *link, struct hub *hub,
 	return journal;
 }
 
+static void forget_past(struct journal *journal, size_t newest)
+{
+	for (size_t i = 0; i < newest; i++)
+		position_unref(&journal->past[i].position);
+	memmove(journal->past, journal->past + newest,
+		(journal->n_past - newest) * sizeof(*journal->past));
+	journal->n_past -= newest;
+}
+
 void journal_destroy(struct journal **journal)
 {
+	if (!*journal)
+		return;
+	forget_past(*journal, (*journal)->n_past);
+	position_unref(&(*journal)->holds);
 	free(*journal);
 	*journal = NULL;
 }
 
-void journal_connected(struct journal *journal, int key, bool pooled)
+/* past[0] is where the bridge is now; one older entry a second is kept. */
+static void remember(struct journal *journal, struct position *position)
+{
+	uint64_t now = clock_ms();
+	struct past *past = journal->past;
+	bool keep =
+		!journal->n_past || journal->n_past == 1 || past[0].ms - past[1].ms >= PAST_STEP;
+	if (!keep) {
+		position_unref(&past[0].position);
+	} else {
+		if (journal->n_past == PAST)
+			position_unref(&past[--journal->n_past].position);
+		memmove(past + 1, past, journal->n_past * sizeof(*past));
+		journal->n_past++;
+	}
+	past[0] = (struct past){position_ref(position), now};
+}
+
+static void on_holds_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	size_t i = (size_t)row_int(row, 0) - 1;
+	if (!journal->holds && row_bool(row, 1))
+		journal->holds = position_ref(journal->past[i].position);
+}
+
+static void on_holds(void *ctx)
+{
+	struct journal *journal = ctx;
+	if (journal->holds != journal->past[0].position) {
+		log_warning("database: history went another way (a crash or a failover lost"
+			    " commits): going back to %s",
+			journal->holds ? "where it still held" : "its beginning here");
+		stats_add(STAT_REWINDS, 1);
+		hub_rewind(journal->hub, journal->holds);
+		forget_past(journal, journal->n_past);
+	}
+	position_unref(&journal->holds);
+	journal->ready(journal->ctx);
+}
+
+static void ask(struct journal *journal, struct query query)
+{
+	query.ctx = journal;
+	if (journal->pooled)
+		query.name = NULL;
+	pglink_send(journal->link, &query);
+}
+
+void journal_connected(struct journal *journal, int key, bool pooled, void (*ready)(void *ctx))
 {
 	journal->key = key;
 	journal->pooled = pooled;
+	journal->ready = ready;
+	position_unref(&journal->holds);
+	if (!journal->n_past) {
+		ready(journal->ctx);
+		return;
+	}
+	struct pgarray texts;
+	pgarray_begin(&texts);
+	for (size_t i = 0; i < journal->n_past; i++)
+		pgarray_add(&texts, journal->past[i].position->text);
+	const char *params[] = {pgarray_end(&texts)};
+	ask(journal, (struct query){.sql = holds_sql,
+			     .params = params,
+			     .n_params = 1,
+			     .row = on_holds_row,
+			     .done = on_holds});
+	pgarray_free(&texts);
+	pglink_sync(journal->link);
 }
 
 void journal_lost(struct journal *journal)
@@ -215,14 +444,13 @@ static void on_page_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	struct event event = event_of(row);
+	size_t page = (size_t)row_int(row, PAGE) - 1;
+	if (!event.id) {
+		hub_turn_resume(journal->hub, page, row_text(row, TYPE, NULL));
+		return;
+	}
 	journal->result.rows++;
-	hub_turn_page(journal->hub, journal->cohort, &event);
-}
-
-static void on_page_end(void *ctx)
-{
-	struct journal *journal = ctx;
-	hub_turn_page_end(journal->hub, journal->cohort++);
+	hub_turn_page(journal->hub, page, &event);
 }
 
 static void on_init_row(void *ctx, const struct row *row)
@@ -246,42 +474,13 @@ static void on_end(void *ctx)
 	journal->in_turn = false;
 	stats_add(STAT_TURNS, 1);
 	hub_turn_end(journal->hub);
+	remember(journal, hub_position(journal->hub));
 	journal->done(journal->ctx, &journal->result);
 }
 
 /* ---- what is sent ---- */
 
-/* The text form of a text[]: every element quoted, quotes and backslashes escaped. */
-static char *array_text(const char *const *items, size_t n, size_t stride)
-{
-	char *text;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-	assert(out);
-	for (size_t i = 0; i < n; i++) {
-		const char *item = *(const char *const *)((const char *)items + i * stride);
-		fputs(i ? ",\"" : "{\"", out);
-		for (; *item; item++) {
-			if (*item == '"' || *item == '\\')
-				fputc('\\', out);
-			fputc(*item, out);
-		}
-		fputc('"', out);
-	}
-	fputs(n ? "}" : "{}", out);
-	fclose(out);
-	return text;
-}
-
-static void ask(struct journal *journal, struct query query)
-{
-	query.ctx = journal;
-	if (journal->pooled)
-		query.name = NULL;
-	pglink_send(journal->link, &query);
-}
-
-static void send_lock(struct journal *journal, enum lock lock)
+static void ask_lock(struct journal *journal, enum lock lock)
 {
 	if (lock == LOCK_KEEP)
 		return;
@@ -303,7 +502,7 @@ static void send_lock(struct journal *journal, enum lock lock)
 	pglink_sync(journal->link);
 }
 
-static void send_pull(struct journal *journal, bool alone)
+static void ask_pull(struct journal *journal, bool alone)
 {
 	const char *since = hub_position(journal->hub)->text;
 	const char *params[] = {since};
@@ -319,35 +518,57 @@ static void send_pull(struct journal *journal, bool alone)
 		ask(journal, (struct query){.sql = start_sql, .row = on_pull_row, .done = done});
 }
 
-static void send_page(struct journal *journal, const struct cohort *cohort)
+enum { UIDS, FROMS, TOS, AFTERS, CHECKS, PAGE_ARRAYS };
+
+static void add_page(struct pgarray arrays[PAGE_ARRAYS], const struct page *page)
 {
-	const struct window *window = &cohort->window;
-	char after[24];
-	snprintf(after, sizeof(after), "%lld", (long long)window->after);
-	char *uids = array_text(cohort->uids, cohort->n_uids, sizeof(*cohort->uids));
-	const char *params[] = {
-		window->from->text, window->to ? window->to->text : NULL, after, uids};
-	ask(journal, (struct query){.name = "page",
-			     .sql = page_sql,
-			     .params = params,
-			     .n_params = 4,
-			     .row = on_page_row,
-			     .done = on_page_end});
-	free(uids);
+	const struct window *window = &page->window;
+	pgarray_add(&arrays[UIDS], page->uid);
+	pgarray_add(&arrays[FROMS], window->from->text);
+	pgarray_add(&arrays[TOS], window->to ? window->to->text : NULL);
+	pgarray_add_int(&arrays[AFTERS], window->after);
+	pgarray_add(&arrays[CHECKS], page->check ? "t" : "f");
 }
 
-static void send_wishes(struct journal *journal, const struct wish *wishes, size_t n)
+static void ask_pages(struct journal *journal, const struct plan *plan)
 {
-	char *types = array_text(&wishes->type, n, sizeof(*wishes));
-	char *uids = array_text(&wishes->uid, n, sizeof(*wishes));
-	const char *params[] = {types, uids};
+	struct pgarray arrays[PAGE_ARRAYS];
+	const char *params[PAGE_ARRAYS + 1];
+	char rows[24];
+	for (size_t i = 0; i < PAGE_ARRAYS; i++)
+		pgarray_begin(&arrays[i]);
+	for (size_t i = 0; i < plan->n_pages; i++)
+		add_page(arrays, &plan->pages[i]);
+	for (size_t i = 0; i < PAGE_ARRAYS; i++)
+		params[i] = pgarray_end(&arrays[i]);
+	snprintf(rows, sizeof(rows), "%zu", plan->page_rows);
+	params[PAGE_ARRAYS] = rows;
+	ask(journal, (struct query){.sql = pages_sql,
+			     .params = params,
+			     .n_params = PAGE_ARRAYS + 1,
+			     .row = on_page_row});
+	for (size_t i = 0; i < PAGE_ARRAYS; i++)
+		pgarray_free(&arrays[i]);
+	stats_add(STAT_PAGES, 1);
+}
+
+static void ask_wishes(struct journal *journal, const struct plan *plan)
+{
+	struct pgarray types, uids;
+	pgarray_begin(&types);
+	pgarray_begin(&uids);
+	for (size_t i = 0; i < plan->n_wishes; i++) {
+		pgarray_add(&types, plan->wishes[i].type);
+		pgarray_add(&uids, plan->wishes[i].uid);
+	}
+	const char *params[] = {pgarray_end(&types), pgarray_end(&uids)};
 	ask(journal, (struct query){.name = "init",
 			     .sql = init_sql,
 			     .params = params,
 			     .n_params = 2,
 			     .row = on_init_row});
-	free(types);
-	free(uids);
+	pgarray_free(&types);
+	pgarray_free(&uids);
 }
 
 void journal_turn(struct journal *journal, enum lock lock)
@@ -355,19 +576,18 @@ void journal_turn(struct journal *journal, enum lock lock)
 	assert(!journal->in_turn);
 	journal->in_turn = true;
 	journal->result = (struct turn_result){0};
-	journal->cohort = 0;
 	const struct plan *plan = hub_turn_plan(journal->hub);
-	bool alone = !plan->n_cohorts && !plan->n_wishes;
+	bool alone = !plan->n_pages && !plan->n_wishes;
 
-	send_lock(journal, lock);
+	ask_lock(journal, lock);
 	if (!alone)
 		ask(journal,
 			(struct query){.sql = "begin isolation level repeatable read, read only"});
-	send_pull(journal, alone);
-	for (size_t i = 0; i < plan->n_cohorts; i++)
-		send_page(journal, &plan->cohorts[i]);
+	ask_pull(journal, alone);
+	if (plan->n_pages)
+		ask_pages(journal, plan);
 	if (plan->n_wishes)
-		send_wishes(journal, plan->wishes, plan->n_wishes);
+		ask_wishes(journal, plan);
 	if (!alone)
 		ask(journal, (struct query){.sql = "commit", .done = on_end});
 	pglink_sync(journal->link);

@@ -139,7 +139,7 @@ static void on_stop(void *ctx)
 	daemon->stop_by = uv_now(&daemon->loop) + FAREWELL;
 	service_stopping(daemon->service);
 	wsd_stop_listening(daemon->wsd);
-	hub_close_all(daemon->hub, CLOSE_RESTART, "restart");
+	hub_close(daemon->hub, SIZE_MAX, CLOSE_RESTART, "restart");
 	uv_timer_start(&daemon->tick, on_tick, 0, TICK / 20);
 }
 

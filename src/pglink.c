@@ -22,6 +22,7 @@
 #define SETUP_LIMIT 15000
 #define SILENCE_LIMIT 5000
 #define ANSWER_LIMIT 9000
+#define STEADY 10000 /* a connection that was live for so long was a good one */
 #define FIRST_PAUSE 100
 #define LONGEST_PAUSE 5000
 
@@ -62,8 +63,9 @@ struct pglink {
 	uv_poll_t poll; /* on epoll, for ever */
 	uv_timer_t timer;
 	int open_handles;
-	int epoll;	/* holds libpq's socket of the moment */
-	uint64_t pause; /* before the next dial */
+	int epoll;	  /* holds libpq's socket of the moment */
+	uint64_t pause;	  /* before the next dial */
+	uint64_t live_ms; /* when it came alive; 0: it did not */
 	struct list expected;
 	const char *prepared[MAX_PREPARED];
 	size_t n_prepared;
@@ -136,8 +138,14 @@ void pglink_fail(struct pglink *link, const char *reason)
 	if (link->failing || link->state == RESTING)
 		return;
 	link->failing = true;
-	report(link, reason);
 	disconnect(link);
+	if (link->live_ms && clock_ms() - link->live_ms > STEADY) {
+		link->pause = FIRST_PAUSE;
+		free(link->last_error);
+		link->last_error = NULL;
+	}
+	link->live_ms = 0;
+	report(link, reason);
 	move(link, RESTING);
 	link->pause = link->pause * 2 < LONGEST_PAUSE ? link->pause * 2 : LONGEST_PAUSE;
 	link->hooks.lost(link->hooks.ctx, reason);
@@ -457,9 +465,7 @@ void pglink_destroy(struct pglink **link)
 
 void pglink_live(struct pglink *link)
 {
-	free(link->last_error);
-	link->last_error = NULL;
-	link->pause = FIRST_PAUSE;
+	link->live_ms = clock_ms();
 	stats_add(STAT_CONNECTS, 1);
 	log_info("database: connected to %s", PQdb(link->conn));
 	move(link, LIVE);

@@ -25,7 +25,10 @@ struct audience {
 	enum kind kind;
 	char *types;	      /* comma-separated; NULL: all */
 	struct window window; /* from NULL: live */
-	size_t cohort;	      /* this turn's cohort + 1; 0: in none */
+	size_t page;	      /* this turn's page + 1; 0: none */
+	int64_t page_last;    /* that page: id of its last event so far, */
+	size_t page_rows;     /* its events so far, */
+	const char *lost;     /* and why there is none: a reset's reason; NULL: there is one */
 	struct run run;
 	struct block **pending; /* this turn's frames, not yet in the run */
 	int64_t *pending_ids;	/* and their events' ids */

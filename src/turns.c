@@ -115,12 +115,19 @@ void turns_destroy(struct turns **turns)
 	uv_close((uv_handle_t *)&old->timer, on_close);
 }
 
+static void on_ready(void *ctx)
+{
+	struct turns *turns = ctx;
+	turns->busy = false;
+	take(turns);
+}
+
 void turns_connected(struct turns *turns, int key, bool poll, bool pooled)
 {
 	turns->poll = poll;
 	turns->idle = IDLE_TURNS; /* so the first turn already tries to sleep */
-	journal_connected(turns->journal, key, pooled);
-	take(turns);
+	turns->busy = true;
+	journal_connected(turns->journal, key, pooled, on_ready);
 }
 
 void turns_lost(struct turns *turns)

@@ -7,7 +7,7 @@
 
 struct position *position_create(const char *text, const char *cursor)
 {
-	struct position *position = xmalloc(sizeof(*position));
+	struct position *position = xcalloc(1, sizeof(*position));
 	position->refs = 1;
 	position->text = xstrdup(text);
 	position->cursor = xstrdup(cursor);
@@ -48,7 +48,7 @@ void window_clear(struct window *window)
 
 static bool position_equal(const struct position *a, const struct position *b)
 {
-	return a == b || (a && b && !strcmp(a->text, b->text));
+	return a == b || (a && b && a->foreign == b->foreign && !strcmp(a->text, b->text));
 }
 
 bool window_equal(const struct window *a, const struct window *b)

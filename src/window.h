@@ -13,8 +13,10 @@
 
 struct position {
 	uint32_t refs;
-	char *text;   /* exact; what the next pull starts from */
-	char *cursor; /* what a client may resume from: as exact as CURSOR_MAX allows */
+	uint32_t history; /* the hub's count of rewinds when it was made */
+	bool foreign;	  /* came from outside, or from before a rewind: may not hold */
+	char *text;	  /* exact; what the next pull starts from */
+	char *cursor;	  /* what a client may resume from: as exact as CURSOR_MAX allows */
 };
 
 struct position *position_create(const char *text, const char *cursor);

@@ -1,0 +1,223 @@
+/* Audiences that are behind: which pages of the journal they need, and when they are live again.
+ *
+ * Joining in mid-turn, resuming from a cursor, having been too slow, a turn that broke off: each is
+ * a window, and all windows are read by one query per turn, a page each. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "hub_priv.h"
+#include "message.h"
+#include "stats.h"
+
+/* A page has at least so many events, however many pages a turn has to share. */
+#define LEAST_PAGE_ROWS 16
+#define MOST_PAGE_ROWS 2000
+
+/* A client that came before the first position was known: it begins with the first turn's end. */
+static bool starts_now(const struct audience *audience)
+{
+	return !*audience->window.from->text;
+}
+
+/* Its fastest member has got all that it was given. */
+static bool ready(const struct audience *audience)
+{
+	list_for_each (it, &audience->members)
+		if (client_drained(LIST_OF(it, struct client, of_audience)))
+			return true;
+	return false;
+}
+
+void catchup_enter(struct hub *hub, struct audience *audience)
+{
+	if (list_empty(&audience->of_behind))
+		list_append(&hub->behind, &audience->of_behind);
+}
+
+/* ---- planning ---- */
+
+static void add_page(struct hub *hub, struct audience *audience)
+{
+	size_t i = hub->plan.n_pages++;
+	hub->pages[i] = (struct page){
+		.uid = audience->user->uid,
+		.window = audience->window,
+		.check = audience->window.from->foreign,
+	};
+	hub->pagers[i] = audience;
+	audience->page = i + 1;
+	audience->page_last = audience->window.after;
+	audience->page_rows = 0;
+	audience->lost = NULL;
+}
+
+void catchup_plan(struct hub *hub)
+{
+	list_for_each (it, &hub->behind) {
+		struct audience *audience = LIST_OF(it, struct audience, of_behind);
+		if (starts_now(audience) || !ready(audience))
+			continue;
+		if (hub->plan.n_pages == MAX_PAGES) {
+			hub->asked = true;
+			break;
+		}
+		add_page(hub, audience);
+	}
+	size_t n = hub->plan.n_pages ? hub->plan.n_pages : 1, rows = MAX_PAGE_EVENTS / n;
+	hub->plan.page_rows = rows < LEAST_PAGE_ROWS  ? LEAST_PAGE_ROWS
+			      : rows > MOST_PAGE_ROWS ? MOST_PAGE_ROWS
+						      : rows;
+}
+
+/* ---- what arrives ---- */
+
+/* A reason that lasts. */
+static const char *reset_reason(const char *reason)
+{
+	static const char *const reasons[] = {"epoch", "pruned"};
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		if (strcmp(reason, reasons[i]) == 0)
+			return reasons[i];
+	return "cursor";
+}
+
+void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
+{
+	struct audience *audience = hub->pagers[page];
+	if (!audience)
+		return;
+	if (reason) {
+		audience->lost = reset_reason(reason);
+		stats_add(STAT_RESETS, 1);
+		return;
+	}
+	audience->window.from->foreign = false;
+	stats_add(STAT_RESUMES, 1);
+	list_for_each (it, &audience->members)
+		client_hello(LIST_OF(it, struct client, of_audience), audience->window.from->cursor,
+			true);
+}
+
+void hub_turn_page(struct hub *hub, size_t page, const struct event *event)
+{
+	struct audience *audience = hub->pagers[page];
+	stats_add(STAT_CAUGHT_UP_EVENTS, 1);
+	if (!audience)
+		return;
+	audience->page_last = event->id;
+	audience->page_rows++;
+	if (!audience_wants(audience, event->type))
+		return;
+	struct block *frame = frame_text(event->text, event->len);
+	fanout_add(hub, audience, frame, event->id);
+	block_unref(&frame);
+	fanout_flush_if_large(hub);
+}
+
+void catchup_advance(struct hub *hub, struct audience *audience)
+{
+	if (!audience->window.to)
+		audience->window.to = position_ref(hub->to);
+	audience->window.after = audience->page_last;
+}
+
+/* ---- the end of a turn ---- */
+
+/* The page was the last one of its window. */
+static bool window_ends(const struct hub *hub, const struct audience *audience)
+{
+	return audience->page && (audience->lost || audience->page_rows < hub->plan.page_rows);
+}
+
+/* This turn makes it live. */
+static bool completes(const struct hub *hub, const struct audience *audience)
+{
+	const struct position *to = audience->window.to;
+	return window_ends(hub, audience) &&
+	       (audience->lost || !to || strcmp(to->text, hub->to->text) == 0);
+}
+
+static void welcome(struct hub *hub, struct client *client, const char *lost)
+{
+	const char *cursor = hub->position->cursor;
+	if (!client->greeted)
+		client_hello(client, cursor, false);
+	else if (!client_plain(client))
+		client_tell(client, message_cursor(cursor));
+	if (lost && !client_plain(client))
+		client_tell(client, message_reset(lost));
+	hub->asked |= !list_empty(&client->requests);
+}
+
+static void become_live(struct hub *hub, struct audience *audience)
+{
+	const char *lost = audience->lost;
+	struct audience *live = audience_get(audience->user, audience->kind, audience->types, NULL);
+	run_continue(&audience->run, &live->run);
+	list_for_each_safe (it, &audience->members) {
+		struct client *client = LIST_OF(it, struct client, of_audience);
+		client_move(client, live);
+		welcome(hub, client, lost);
+	}
+	fanout_release(hub, &audience);
+}
+
+/* The window's end is reached: what follows is everything since. */
+static void next_window(struct audience *audience)
+{
+	struct window *window = &audience->window;
+	position_unref(&window->from);
+	*window = (struct window){.from = window->to};
+}
+
+void catchup_settle(struct hub *hub)
+{
+	list_for_each_safe (it, &hub->behind) {
+		struct audience *audience = LIST_OF(it, struct audience, of_behind);
+		if (starts_now(audience) || completes(hub, audience)) {
+			become_live(hub, audience);
+			continue;
+		}
+		if (window_ends(hub, audience))
+			next_window(audience);
+		else if (audience->page)
+			catchup_advance(hub, audience);
+		hub->asked |= audience->page != 0;
+	}
+}
+
+void catchup_clear(struct hub *hub)
+{
+	for (size_t i = 0; i < hub->plan.n_pages; i++)
+		if (hub->pagers[i])
+			hub->pagers[i]->page = 0;
+}
+
+/* ---- when history went another way ---- */
+
+/* A window from before a rewind: what lies in it may not have happened, so that it is read from its
+ * beginning, if that holds at all. */
+void catchup_rewind(const struct hub *hub, struct window *window)
+{
+	if (!*window->from->text || window->from->history == hub->history)
+		return;
+	position_unref(&window->to);
+	window->after = 0;
+	window->from->foreign = true;
+}
+
+void hub_rewind(struct hub *hub, struct position *position)
+{
+	position_unref(&hub->position);
+	hub->position = position ? position_ref(position) : position_create("", "");
+	hub->position->history = ++hub->history;
+	hub->serial++;
+	list_for_each (it, &hub->behind)
+		catchup_rewind(hub, &LIST_OF(it, struct audience, of_behind)->window);
+	list_for_each (it, &hub->clients) {
+		struct client *client = LIST_OF(it, struct client, of_hub);
+		if (client->audience && audience_live(client->audience) && !client_plain(client))
+			client_tell(client, message_reset("cursor"));
+	}
+}
