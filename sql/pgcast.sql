@@ -849,16 +849,14 @@ declare
 	home name := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
 		where c.oid = grant_init.relation);
 begin
-	begin
-		if not has_table_privilege('pgcast_owner', grant_init.relation, 'select') then
-			execute format('grant select on %s to pgcast_owner', grant_init.relation);
-		end if;
-		if not has_schema_privilege('pgcast_owner', home, 'usage') then
-			execute format('grant usage on schema %I to pgcast_owner', home);
-		end if;
-	exception when insufficient_privilege then
-		null;
-	end;
+	if not has_table_privilege('pgcast_owner', grant_init.relation, 'select')
+			and has_table_privilege(grant_init.relation, 'select with grant option') then
+		execute format('grant select on %s to pgcast_owner', grant_init.relation);
+	end if;
+	if not has_schema_privilege('pgcast_owner', home, 'usage')
+			and has_schema_privilege(home, 'usage with grant option') then
+		execute format('grant usage on schema %I to pgcast_owner', home);
+	end if;
 	if not has_table_privilege('pgcast_owner', grant_init.relation, 'select')
 			or not has_schema_privilege('pgcast_owner', home, 'usage') then
 		raise warning 'pgcast: pgcast_owner may not read %, so there will be no init of it',
@@ -1127,10 +1125,22 @@ comment on function pgcast.grant_bridge(name) is
 	'Grants a role what a bridge needs: to read the journal and to call its functions. The role must'
 	' also be able to connect, and sees every uid''s events. Raises when there is no such role.';
 
-revoke all on all functions in schema pgcast from public;
+-- schema_version keeps the default: who may use the schema may ask for its version.
+do $rights$
+declare
+	fn regprocedure;
+begin
+	for fn in
+		select p.oid from pg_proc p
+		where p.pronamespace = 'pgcast'::regnamespace and p.proname <> 'schema_version'
+			and has_function_privilege('public', p.oid, 'execute')
+	loop
+		execute format('revoke all on function %s from public', fn);
+	end loop;
+end
+$rights$;
 revoke all on all tables in schema pgcast from public;
 revoke all on all sequences in schema pgcast from public;
-grant execute on function pgcast.schema_version() to public;
 
 -- ---- the watched tables, with what is new in the above ----------------------------------------
 

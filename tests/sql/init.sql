@@ -1,0 +1,63 @@
+-- The answer to a client's init.
+begin;
+select plan(19);
+set local client_min_messages = error;
+
+create table note (id int primary key, uid text, n int);
+create index on note (uid, id);
+select pgcast.watch('note', init_limit => 3);
+insert into note select i, case when i % 2 = 0 then 'ann' else 'bob' end, i from generate_series(1, 10) i order by random();
+select is(pgcast.init('note', 'ann'),
+	'{"type":"note","op":"init","data":[{"id":6,"uid":"ann","n":6},{"id":8,"uid":"ann","n":8},{"id":10,"uid":"ann","n":10}]}',
+	'the newest init_limit rows of the uid, oldest first');
+select is(pgcast.init('note', 'carl'), '{"type":"note","op":"init","data":[]}', 'of a stranger there are none');
+select is(pgcast.init('note', 'ANN'''), '{"type":"note","op":"init","data":[]}', 'uids are compared to the letter');
+select is(pgcast.init('nothing', 'ann'), null, 'NULL for what is not watched');
+select is(pgcast.init(null, 'ann'), null, 'or not said');
+select is(pgcast.init('note', null), '{"type":"note","op":"init","data":[]}', 'no uid has no rows');
+select pgcast.watch('note', type => 'a "b"', init_limit => 0);
+select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","data":[]}', 'a type is quoted, a limit may be 0');
+select pgcast.watch('note', uid_column => null, init_limit => 2);
+select is(pgcast.init('note', 'x')::json->'data'->>1, '{"id":10,"uid":"ann","n":10}', 'a broadcast table tells everyone all');
+
+create table by_int (k int, uid int, primary key (uid, k));
+select pgcast.watch('by_int');
+insert into by_int select i, i % 100 from generate_series(1, 10000) i;
+analyze by_int;
+select is(json_array_length(pgcast.init('by_int', '7')::json->'data'), 100, 'a uid of another type');
+select is(pgcast.init('by_int', '007'), '{"type":"by_int","op":"init","data":[]}', 'is compared as text');
+select is(pgcast.init('by_int', 'seven'), '{"type":"by_int","op":"init","data":[]}', 'and need not be a value of that type');
+select is(pgcast.init('by_int', '99999999999'), '{"type":"by_int","op":"init","data":[]}', 'nor in its range');
+create function plan_of(uid text) returns setof text language plpgsql as $$
+begin
+	return query execute 'explain select n.* from by_int n where ' || pgcast.uid_condition('by_int', 'uid', uid)
+		|| ' order by n.uid desc, n.k desc limit 100';
+end
+$$;
+select matches((select string_agg(l, ' ') from plan_of('7') l), 'Index.*uid = 7', 'by index');
+
+create domain short as varchar(5) check (value <> 'bad');
+create type mood as enum ('glad', 'sad');
+create table by_domain (uid short, v int);
+create table by_mood (uid mood, v int);
+create table by_point (uid point, v int);
+select pgcast.watch('by_domain'), pgcast.watch('by_mood'), pgcast.watch('by_point');
+insert into by_domain values ('abcde', 1);
+insert into by_mood values ('sad', 1);
+insert into by_point values ('(1,2)', 1);
+select is(json_array_length(pgcast.init('by_domain', 'abcde')::json->'data'), 1, 'a domain');
+select is(json_array_length(pgcast.init('by_domain', u)::json->'data'), 0, 'no value of it') from unnest(array['bad']) u;
+select is(json_array_length(pgcast.init('by_domain', 'abcdef')::json->'data'), 0, 'longer than it may be');
+select is(json_array_length(pgcast.init('by_mood', 'sad')::json->'data')
+	+ json_array_length(pgcast.init('by_mood', 'mad')::json->'data'), 1, 'an enum');
+select is(json_array_length(pgcast.init('by_point', '(1,2)')::json->'data'), 1, 'a type that knows no equality');
+
+create table keyless (uid text, at int, v int);
+create index on keyless (uid, at);
+select pgcast.watch('keyless', init_limit => 2);
+insert into keyless values ('ann', 3, 3), ('ann', 1, 1), ('ann', 2, 2);
+select is(pgcast.init('keyless', 'ann')::json->>'data', '[{"uid":"ann","at":2,"v":2},{"uid":"ann","at":3,"v":3}]',
+	'without a primary key, what follows the uid in its index is the order');
+
+select * from finish();
+rollback;

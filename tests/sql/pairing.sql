@@ -1,0 +1,36 @@
+-- Old and new rows of an UPDATE belong together, however the rows were found.
+begin;
+select plan(6);
+
+create table pair (id int primary key, uid text, was int, is_now int);
+create index on pair (uid, id);
+create table other (id int, n int);
+insert into pair select i, 'u' || i % 7, null, i from generate_series(1, 20000) i order by random();
+insert into other select i, -i from generate_series(1, 20000) i order by random();
+analyze pair, other;
+select pgcast.watch('pair');
+
+create function wrong() returns bigint language sql as $$
+	select count(*) from pgcast.event e
+	where e.op = 'update' and (e.data->>'id' <> e.old->>'id' or e.data->>'was' <> e.old->>'is_now')
+$$;
+
+update pair set was = is_now, is_now = -is_now;
+select is(wrong(), 0::bigint, 'the whole table');
+update pair p set was = p.is_now, is_now = o.n from other o where o.id = p.id and o.n % 2 = 0;
+select is(wrong(), 0::bigint, 'a join');
+set local enable_hashjoin = off;
+update pair p set was = p.is_now, is_now = o.n + 1 from other o where o.id = p.id;
+select is(wrong(), 0::bigint, 'a join of another kind, the trigger''s own too');
+with picked as materialized (select id from other order by n limit 7000)
+update pair set was = is_now, is_now = is_now + 5 where id in (select id from picked);
+select is(wrong(), 0::bigint, 'a CTE');
+set local work_mem = '64kB';
+reset enable_hashjoin;
+update pair set was = is_now, is_now = is_now * 2 where uid <> 'u3';
+select is(wrong(), 0::bigint, 'more than fits into memory');
+select is((select count(*) from pgcast.event where op = 'update'),
+	(20000 + 10000 + 20000 + 7000 + (select count(*) from pair where uid <> 'u3'))::bigint, 'none is missing');
+
+select * from finish();
+rollback;

@@ -1,0 +1,429 @@
+"""What takes several sessions, or psql itself: the bell, bridges, prepared transactions, warnings,
+installing, upgrading, uninstalling. Prints TAP. The server comes from the PG* variables, the SQL
+files from PGCAST_SQL; databases that it makes are copies of nothing and are dropped again."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import traceback
+
+import psycopg
+
+SQL = os.environ["PGCAST_SQL"]
+TESTS = []
+count = 0
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def check(have, want, story):
+    global count
+    count += 1
+    print(f"{'ok' if have == want else 'not ok'} {count} - {story}")
+    if have != want:
+        print(f"#   have: {have!r}\n#   want: {want!r}", flush=True)
+
+
+def connect(database=None, **options):
+    return psycopg.connect(dbname=database or os.environ["PGDATABASE"], autocommit=True,
+                           options="-c statement_timeout=60s", **options)
+
+
+def one(connection, query, *parameters):
+    cursor = connection.execute(query, parameters)
+    return cursor.fetchone()[0] if cursor.description else None
+
+
+def psql(file, database, user=None, *more):
+    return subprocess.run(
+        ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", database, *more, "-f", file],
+        env={**os.environ, **({"PGUSER": user} if user else {})},
+        capture_output=True, text=True, check=False)
+
+
+def install(database, *more, user=None):
+    return psql(f"{SQL}/pgcast.sql", database, user, *more)
+
+
+@contextlib.contextmanager
+def database(name="pgcast_test_db"):
+    """An own database, for what can't be rolled back."""
+    with psycopg.connect(dbname="postgres", user="postgres", autocommit=True) as admin:
+        admin.execute(f"create database {name} owner {os.environ['PGUSER']}")
+        try:
+            yield name
+        finally:
+            admin.execute(f"drop database {name} with (force)")
+
+
+@contextlib.contextmanager
+def watched(ddl, *watches):
+    """Tables of the installed database, for several sessions; gone afterwards."""
+    with connect() as c:
+        c.execute("set client_min_messages = error")
+        c.execute("create schema stage; set search_path = stage; " + ddl)
+        for arguments in watches:
+            c.execute(f"select pgcast.watch({arguments})")
+        try:
+            yield c
+        finally:
+            c.execute("rollback; drop schema stage cascade; truncate pgcast.event; truncate pgcast.bridge")
+
+
+def sleep(bridge):
+    """Puts a bridge to sleep as the daemon does; returns whether it could."""
+    key = one(bridge, "select pgcast.bridge_join()")
+    bridge.execute("listen pgcast")
+    return one(bridge, "select pg_try_advisory_lock(1885823794, %s)", key)
+
+
+def rings(bridge):
+    """What was heard until now: a NOTIFY that was committed arrives with the next query's answer."""
+    heard = []
+    bridge.add_notify_handler(handler := lambda n: heard.append(n.payload))
+    one(bridge, "select 1")
+    bridge.remove_notify_handler(handler)
+    return heard
+
+
+def warnings_of(connection, query):
+    heard = []
+    handler = lambda d: heard.append(d.message_primary)  # noqa: E731
+    connection.add_notice_handler(handler)
+    connection.execute(query)
+    connection.remove_notice_handler(handler)
+    return heard
+
+
+@test
+def bell():
+    ddl = """create table plain (id int primary key, uid text);
+        create table parts (id int, uid text) partition by list (id);
+        create table parts_0 partition of parts default;
+        create table quiet (id int primary key, uid text)"""
+    with watched(ddl, "'plain'", "'parts'", "'quiet', bell => false") as w, connect() as b1, connect() as b2:
+        w.execute("insert into plain values (1, 'ann')")
+        key = one(b1, "select pgcast.bridge_join()")
+        b1.execute("listen pgcast")
+        w.execute("insert into plain values (2, 'ann'); insert into parts values (2, 'ann')")
+        check(rings(b1), [], "the bell is silent while no bridge sleeps")
+        one(b1, "select pg_advisory_lock(1885823794, %s)", key)
+        for query, want, story in [
+                ("insert into plain values (3, 'ann')", ["plain"], "an insert rings for a sleeping bridge"),
+                ("update plain set uid = 'bob' where id = 3", ["plain"], "an update"),
+                ("delete from plain where id = 3", ["plain"], "a delete"),
+                ("truncate plain", ["plain"], "a truncate"),
+                ("insert into parts values (3, 'ann'), (4, 'ann'), (5, 'bob')", ["parts"],
+                 "rows of a partitioned table ring once"),
+                ("update parts set uid = 'x'", ["parts"], "an update of them"),
+                ("delete from parts_0", ["parts"], "a delete by the partition's name"),
+                ("truncate parts", ["parts"], "a truncate of it"),
+                ("select pgcast.publish('ann', 'chat', '1')", ["chat"], "publish"),
+                ("insert into plain values (9, repeat('x', 5000))", ["plain"], "rows that need care"),
+                ("insert into quiet values (1, 'ann'); update quiet set id = 2; delete from quiet; truncate quiet",
+                 [], "bell => false never does"),
+                ("update plain set uid = 'x' where false; delete from plain where false", [],
+                 "nor does a statement that changes nothing"),
+        ]:
+            w.execute(query)
+            check(rings(b1), want, story)
+
+        for table in "plain", "parts":
+            w.execute(f"begin; insert into {table} values (10, 'ann'); rollback")
+            w.execute(f"begin; savepoint s; insert into {table} values (10, 'ann'); rollback to s; commit")
+            check(rings(b1), [], f"{table}: what is rolled back rings for nobody")
+            w.execute(f"""begin; savepoint s; insert into {table} values (10, 'ann'); rollback to s;
+                insert into {table} values (11, 'ann'); commit""")
+            check(rings(b1), [table], f"{table}: what comes after it rings")
+
+        check(sleep(b2), True, "a second bridge sleeps beside the first")
+        w.execute("insert into plain values (20, 'ann')")
+        check((rings(b1), rings(b2)), (["plain"], ["plain"]), "one bell wakes both")
+        one(b2, "select pg_advisory_unlock_all()")
+        w.execute("insert into plain values (21, 'ann')")
+        check(rings(b1), ["plain"], "a bridge that sleeps is rung for while another is awake")
+
+
+@test
+def arming():
+    ddl = """create table plain (id int primary key, uid text);
+        create table parts (id int, uid text) partition by list (id);
+        create table parts_0 partition of parts default"""
+    with watched(ddl, "'plain'", "'parts'") as w, connect() as b:
+        one(b, "select pgcast.bridge_join()")
+        for table in "plain", "parts":
+            w.execute(f"begin; insert into {table} values (1, 'ann')")
+            check(sleep(b), False, f"{table}: no bridge falls asleep while a writer is not done")
+            w.execute("commit")
+            check(sleep(b), True, f"{table}: it can when the writer is done")
+            one(b, "select pg_advisory_unlock(1885823794, 1)")
+            w.execute(f"begin; savepoint s; insert into {table} values (2, 'ann'); rollback to s")
+            check(sleep(b), True, f"{table}: or rolled its work back to a savepoint")
+            w.execute(f"insert into {table} values (3, 'ann'); commit")
+            check(rings(b), [table], f"{table}: and is rung for by what the writer does next")
+            one(b, "select pg_advisory_unlock(1885823794, 1)")
+        check(rings(b), [], "that is all")
+
+
+@test
+def joining():
+    with connect() as a, connect() as b, connect() as c:
+        first, second, third = [one(x, "select pgcast.bridge_join()") for x in (a, b, c)]
+        check(len({first, second, third}), 3, "bridges get different keys")
+        b.close()
+        with connect() as admin:
+            while one(admin, "select count(*) from pg_locks where locktype = 'advisory'"
+                             " and classid = 1885823793 and objid = %s", second):
+                pass
+        with connect() as d:
+            check(one(d, "select pgcast.bridge_join()"), second, "the key of a bridge that left is used again")
+            c.execute("select pg_advisory_unlock_all()")
+            a.execute("select pg_advisory_unlock_all()")
+            one(a, "select pgcast.bridge_join()")
+            check(one(a, "select array_agg(key order by key) from pgcast.bridge"), [first, second],
+                  "rows that no bridge needs go")
+    with connect() as a:
+        a.execute("select pgcast.publish('ann', 'x', '1')")
+        a.execute("update pgcast.meta set epoch = 'another'")
+        one(a, "select pgcast.bridge_join()")
+        check(one(a, "select count(*) from pgcast.event"), 0, "a journal from another cluster is emptied")
+        check(one(a, "select epoch = system_identifier::text from pgcast.meta, pg_control_system()"), True,
+              "and belongs to this one from then on")
+        a.execute("select pgcast.publish('ann', 'x', '1')")
+        one(a, "select pgcast.bridge_join()")
+        check(one(a, "select count(*) from pgcast.event"), 1, "the own one stays")
+        a.execute("truncate pgcast.event; truncate pgcast.bridge")
+
+
+@test
+def prepared():
+    ddl = """create table quiet (id int primary key, uid text);
+        create table parts (id int, uid text) partition by list (id);
+        create table parts_0 partition of parts default;
+        create table loud (id int primary key, uid text)"""
+    with watched(ddl, "'quiet', bell => false", "'parts', bell => false", "'loud'") as w, connect() as b:
+        sleep(b)
+        w.execute("""begin; insert into quiet values (1, 'ann'); insert into parts values (1, 'ann');
+            update quiet set uid = 'bob'; prepare transaction 'pgcast_test'""")
+        check(one(w, "select count(*) from pgcast.event"), 0, "a prepared transaction is not told")
+        w.execute("commit prepared 'pgcast_test'")
+        check(one(w, "select count(*) from pgcast.event"), 4, "until it is committed")
+        w.execute("begin; insert into quiet values (2, 'ann'); prepare transaction 'pgcast_test'")
+        w.execute("rollback prepared 'pgcast_test'")
+        check(one(w, "select count(*) from pgcast.event"), 4, "and never when it is rolled back")
+        w.execute("begin; insert into loud values (1, 'ann')")
+        try:
+            w.execute("prepare transaction 'pgcast_test'")
+            w.execute("rollback prepared 'pgcast_test'")
+            refused = False
+        except psycopg.errors.FeatureNotSupported:
+            refused = True
+        check(refused, True, "with the bell PostgreSQL refuses to prepare, when a bridge sleeps")
+
+
+@test
+def init_in_a_snapshot():
+    with watched("create table t (id int primary key, uid text); create index on t (uid, id)", "'t'") as w, \
+            connect() as b:
+        w.execute("insert into t values (1, 'ann')")
+        b.execute("begin isolation level repeatable read read only")
+        one(b, "select 1")
+        w.execute("insert into t values (2, 'ann')")
+        check(one(b, "select pgcast.init('t', 'ann')"), '{"type":"t","op":"init","data":[{"id":1,"uid":"ann"}]}',
+              "init answers from the snapshot of a read-only transaction")
+        b.execute("commit")
+        w.execute("alter table t rename uid to who")
+        b.execute("begin isolation level repeatable read read only")
+        heard = warnings_of(b, "select pgcast.init('t', 'ann')")
+        check([h.startswith("pgcast: init of 't' can't be read") for h in heard], [True],
+              "and warns rather than fails when the table can't be read")
+        check(one(b, "select pgcast.init('t', 'ann')"), None, "with no answer")
+        b.execute("commit")
+
+
+@test
+def warnings():
+    ddl = """create table bare (id int primary key, uid text);
+        create table secured (uid text, id int, primary key (uid, id));
+        alter table secured enable row level security;
+        create table partial (id int primary key, uid text); create index on partial (uid) where id > 0"""
+    with watched(ddl) as w:
+        w.execute("set client_min_messages = warning")
+        check(warnings_of(w, "select pgcast.watch('bare')"),
+              ["pgcast: no index of stage.bare starts with uid, so every init reads the whole table"],
+              "watch warns of a missing index")
+        check(len(warnings_of(w, "select pgcast.watch('partial')")), 1, "a partial one is not enough")
+        w.execute("create index on bare (uid, id)")
+        check(warnings_of(w, "select pgcast.watch('bare')"), [], "and is content with one")
+        check(warnings_of(w, "select pgcast.watch('secured')"),
+              ["pgcast: row-level security of stage.secured does not reach clients"],
+              "it warns of row-level security")
+        w.execute("alter table bare rename uid to who")
+        heard = warnings_of(w, "insert into bare select i, 'ann' from generate_series(1, 100) i")
+        check(heard, ['pgcast: a change of type bare reaches nobody: record "r" has no field "uid"'],
+              "a writer is warned once that the uid column is gone")
+
+
+CATALOG = """
+    select string_agg(l, E'\n' order by l collate "C") from (
+        select 'relation ' || to_jsonb(c)::text from pg_class c where relnamespace = 'pgcast'::regnamespace
+        union all select 'function ' || to_jsonb(p)::text from pg_proc p where pronamespace = 'pgcast'::regnamespace
+        union all select 'column ' || to_jsonb(a)::text from pg_attribute a join pg_class c on c.oid = attrelid
+            where relnamespace = 'pgcast'::regnamespace
+        union all select 'comment ' || to_jsonb(d)::text from pg_description d where objoid >= 16384
+        union all select 'trigger ' || to_jsonb(t)::text from pg_trigger t
+        union all select 'table ' || to_jsonb(c)::text from pg_class c where relnamespace = 'public'::regnamespace
+        union all select 'schema ' || to_jsonb(n)::text from pg_namespace n where nspname !~ '^pg_(toast_)?temp'
+        union all select 'role ' || to_jsonb(r)::text from pg_roles r
+        union all select 'member ' || to_jsonb(m)::text from pg_auth_members m
+        union all select 'constraint ' || to_jsonb(o)::text from pg_constraint o
+        union all select 'depends ' || to_jsonb(d)::text from pg_depend d where objid >= 16384
+        union all select 'default ' || to_jsonb(d)::text from pg_attrdef d
+        union all select 'meta ' || to_jsonb(m)::text from pgcast.meta m
+        union all select 'ring ' || to_jsonb(r)::text from pgcast.ring r
+        union all select 'source ' || to_jsonb(s)::text from pgcast.source s) l(l)"""
+
+
+def catalog(connection):
+    # What autovacuum and first use may change by themselves is not meant.
+    import re
+    return re.sub(r'"(relpages|reltuples|relallvisible|relfrozenxid|relminmxid|relhasindex)": ?"?-?[0-9a-z.e+]+"?,? ?',
+                  "", one(connection, CATALOG) or "")
+
+
+@test
+def installing():
+    with database() as name:
+        first = install(name)
+        check((first.returncode, first.stdout, first.stderr), (0, "", ""), "installs, without a word")
+        for _ in range(2):
+            log = psql(f"{SQL}/log.sql", name)
+            check((log.returncode, log.stderr), (0, ""), "the example installs, and again")
+        with connect(name) as c:
+            c.execute("""create table parts (id int, uid text) partition by list (id);
+                create table parts_0 partition of parts default;
+                create role pgcast_test_bridge; select pgcast.grant_bridge('pgcast_test_bridge');
+                grant execute on function pgcast.publish(text, text, json) to pgcast_test_bridge""")
+            c.execute("set client_min_messages = error; select pgcast.watch('parts', columns => '{id}')")
+            before = catalog(c)
+            again = install(name)
+            check((again.returncode, again.stdout, again.stderr), (0, "", ""), "installs again")
+            after = catalog(c)
+            check(sorted(set(before.split("\n")) ^ set(after.split("\n"))), [], "which changes nothing")
+            again = install(name, "--single-transaction")
+            check(again.returncode, 0, "also with --single-transaction")
+            c.execute("insert into log(uid) values ('u1')")
+            check(one(c, "select uid || ' ' || (data->>'action') from pgcast.event"), "u1 login",
+                  "the example's insert is journaled")
+
+            c.execute("create table parts_1 partition of parts for values in (1)")
+            c.execute("""do $$ begin
+                set local role pgcast_owner;
+                execute 'create or replace function pgcast.insert_' || (select number from pgcast.source
+                    where type = 'log') || '() returns trigger language plpgsql as ''begin return null; end''';
+                end $$""")
+            c.execute('drop trigger "00_pgcast_1_update" on log')
+            install(name)
+            c.execute("truncate pgcast.event; update log set action = 'x'; insert into log(uid) values ('u2');"
+                      "insert into parts_1 values (1, 'ann'); truncate parts_1")
+            check([r[0] for r in c.execute("select type || ' ' || op from pgcast.event order by id")],
+                  ["log update", "log insert", "parts insert", "parts truncate"],
+                  "an upgrade writes the triggers of watched tables anew")
+
+            c.execute("update pgcast.meta set schema_version = 999")
+            older = install(name)
+            check((older.returncode, "schema version 999 is installed" in older.stderr), (3, True),
+                  "a newer schema is refused")
+            c.execute("update pgcast.meta set schema_version = 1")
+
+            c.execute("drop table parts")
+            check(install(name).returncode, 0, "installs when a watched table was dropped")
+            c.execute("create table parts (uid text primary key)")
+            c.execute("select pgcast.watch('parts')")
+            check(one(c, "select count(*) from pgcast.watched"), 2, "and its type is free again")
+
+            with psycopg.connect(dbname=name, user="postgres", autocommit=True) as admin:
+                admin.execute("drop owned by pgcast_test_bridge; drop role pgcast_test_bridge")
+            gone = psql(f"{SQL}/uninstall.sql", name)
+            check((gone.returncode, gone.stdout), (0, ""), "uninstalls")
+            check(one(c, """select count(*) from (
+                select from pg_namespace where nspname = 'pgcast'
+                union all select from pg_trigger where tgname ~ 'pgcast'
+                union all select from pg_shdepend where refclassid = 'pg_authid'::regclass
+                    and dbid = (select oid from pg_database where datname = current_database())
+                    and refobjid = (select oid from pg_roles where rolname = 'pgcast_owner')) x"""), 0,
+                  "and leaves nothing in the database")
+            check(one(c, "select count(*) from log"), 2, "but the tables")
+            c.execute("insert into log(uid) values ('u3')")
+            check(psql(f"{SQL}/uninstall.sql", name).returncode, 0, "uninstalls again")
+            check(install(name).returncode, 0, "and installs after that")
+
+
+@test
+def refusals():
+    with database() as name:
+        with psycopg.connect(dbname=name, user="postgres", autocommit=True) as admin:
+            admin.execute("create role pgcast_test_nobody login; create role pgcast_test_owner login")
+            try:
+                admin.execute(f"grant create on database {name} to pgcast_test_nobody, pgcast_test_owner")
+                admin.execute("grant all on schema public to pgcast_test_nobody, pgcast_test_owner")
+                nobody = install(name, user="pgcast_test_nobody")
+                check((nobody.returncode, "pgcast_test_nobody is no member of pgcast_owner" in nobody.stderr,
+                       "HINT:  Run it as a superuser" in nobody.stderr), (3, True, True),
+                      "who may not install is told what to do")
+                admin.execute("grant pgcast_owner to pgcast_test_owner")
+                check(install(name, user="pgcast_test_owner").stderr, "", "membership in the owner is enough")
+                admin.execute("create table foreign_one (uid text primary key)")
+                with psycopg.connect(dbname=name, user="pgcast_test_owner", autocommit=True) as c:
+                    try:
+                        c.execute("select pgcast.watch('foreign_one')")
+                        check(None, "an error", "watching somebody else's table")
+                    except psycopg.errors.InsufficientPrivilege as e:
+                        check(("pgcast_test_owner may not create triggers" in str(e), "HINT" in str(e)), (True, True),
+                              "whose table it isn't is told so")
+                    admin.execute("grant trigger on foreign_one to pgcast_test_owner")
+                    heard = warnings_of(c, "select pgcast.watch('foreign_one')")
+                    check([h.startswith("pgcast: pgcast_owner may not read public.foreign_one") for h in heard],
+                          [True], "the right TRIGGER is enough, but for init")
+                    admin.execute("insert into foreign_one values ('ann')")
+                    c.execute("select pgcast.watch('foreign_one', init_limit => 5)")
+                    c.execute("select pgcast.unwatch('foreign_one')")
+                    admin.execute("insert into foreign_one values ('bob')")
+                    check(one(c, "select count(*) from pgcast.event"), 1, "also to watch again and to unwatch")
+            finally:
+                admin.execute("reset role; drop owned by pgcast_test_nobody, pgcast_test_owner cascade;"
+                              "drop role pgcast_test_nobody, pgcast_test_owner")
+
+
+@test
+def dumping():
+    with database() as name, database("pgcast_test_copy") as copy:
+        install(name)
+        psql(f"{SQL}/log.sql", name)
+        with connect(name) as c:
+            c.execute("insert into log(uid) values ('u1')")
+        dump = subprocess.run(["pg_dump", "-d", name, "-U", "postgres"], capture_output=True, text=True, check=True)
+        restored = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", copy, "-U", "postgres"],
+                                  input=dump.stdout, capture_output=True, text=True, check=False)
+        check((restored.returncode, restored.stderr), (0, ""), "a dump can be restored")
+        with psycopg.connect(dbname=copy, user="postgres", autocommit=True) as c:
+            c.execute("insert into log(uid) values ('u2')")
+            check([r[0] for r in c.execute("select uid from pgcast.event order by id")], ["u1", "u2"],
+                  "and the tables in it are watched")
+        check(install(copy, user="postgres").stderr, "", "pgcast installs over it")
+        with psycopg.connect(dbname=copy, user="postgres", autocommit=True) as c:
+            c.execute("insert into log(uid) values ('u3')")
+            check(one(c, "select count(*) from pgcast.event"), 3, "without doubling a trigger")
+
+
+for t in TESTS:
+    try:
+        t()
+    except Exception as e:  # a story that breaks off is a failure, the others go on
+        traceback.print_exc(file=sys.stdout)
+        check(repr(e), None, f"{t.__name__} ran to its end")
+print(f"1..{count}")

@@ -1,0 +1,44 @@
+-- Which settings pgcast.watch takes.
+begin;
+select plan(29);
+set local client_min_messages = error;
+
+create table "My Table" (id int, uid text, who text);
+create table other (id int, uid text);
+create view a_view as select 1 as uid;
+create materialized view a_matview as select 1 as uid;
+create temp table a_temp (uid text);
+create sequence a_sequence;
+
+select lives_ok($$select pgcast.watch('"My Table"')$$, 'a table is enough');
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
+	$$values ('"My Table"', 'My Table', 'uid', null::text, 100, true)$$, 'the rest has defaults');
+select lives_ok($$select pgcast.watch('"My Table"', 'who', 'mine', array['id']::name[], 7, false)$$, 'again, with other settings');
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
+	$$values ('"My Table"', 'mine', 'who', '{id}', 7, false)$$, 'changes them');
+insert into "My Table" values (1, 'ann', 'bob');
+select results_eq('select type, uid, data::text from pgcast.event', $$values ('mine', 'bob', '{"id":1}')$$, 'from then on');
+
+select throws_ok($$select pgcast.watch('other', 'nobody')$$, '42703', 'pgcast: public.other has no column nobody', 'an unknown uid column');
+select throws_ok($$select pgcast.watch('other', columns => array['id', 'No']::name[])$$, '42703', 'pgcast: public.other has no column "No"', 'an unknown column to see');
+select throws_ok($$select pgcast.watch('other', columns => '{}')$$, '22023', null, 'no column to see');
+select throws_ok($$select pgcast.watch('other', columns => array['id', 'id']::name[])$$, '22023', null, 'a column twice');
+select throws_ok($$select pgcast.watch('other', type => 'mine')$$, '42710', 'pgcast: the type ''mine'' belongs to public."My Table"', 'another table''s type');
+select throws_ok(format('select pgcast.watch(''other'', type => %L)', t), case t when 'pgcast' then '42939' else '22023' end, null, 'the type ' || quote_literal(t))
+from unnest(array['a,b', E'a\nb', E'a\u007f', '', 'pgcast', repeat('x', 256)]) t;
+select throws_ok(format('select pgcast.watch(%L)', t), '42809', null, 'not ' || t)
+from unnest(array['a_view', 'a_matview', 'a_temp', 'a_sequence', 'pg_class', 'pgcast.event', 'information_schema.sql_features']) t;
+select throws_ok($$select pgcast.watch('other', init_limit => -1)$$, '22023', null, 'a negative limit');
+select throws_ok($$select pgcast.watch('other', bell => null)$$, '22004', null, 'no bell or not');
+select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.other is not watched', 'unwatch what is not watched');
+
+select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch');
+insert into "My Table" values (2, 'ann', 'bob');
+select is((select count(*) from pgcast.event), 1::bigint, 'stops journaling; the journal stays');
+select is_empty($$select tgname from pg_trigger where tgrelid = '"My Table"'::regclass
+	union all select proname from pg_proc where pronamespace = 'pgcast'::regnamespace and proname ~ '[0-9]$'
+	union all select 'grant' where has_table_privilege('pgcast_owner', '"My Table"', 'select')$$,
+	'and leaves nothing behind');
+
+select * from finish();
+rollback;
