@@ -20,12 +20,14 @@ static bool starts_now(const struct audience *audience)
 	return !*audience->window.from->text;
 }
 
-/* Its fastest member has got all that it was given. */
+/* Its fastest member has got all that it was given. Where none has, each will say when it has. */
 static bool ready(const struct audience *audience)
 {
 	list_for_each (it, &audience->members)
 		if (client_drained(LIST_OF(it, struct client, of_audience)))
 			return true;
+	list_for_each (it, &audience->members)
+		client_await(LIST_OF(it, struct client, of_audience));
 	return false;
 }
 

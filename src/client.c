@@ -18,15 +18,21 @@
 /* A client that waits for more answers than this gets an error instead. */
 #define MAX_REQUESTS 32
 
+void client_await(struct client *client)
+{
+	if (!client->waiting && client->transport->congested(client->conn)) {
+		client->waiting = true;
+		client->transport->wake(client->conn);
+	}
+}
+
 void client_pump(struct client *client)
 {
 	const unsigned char *bytes;
 	size_t len;
 	while (client->audience && reader_peek(&client->reader, &bytes, &len)) {
 		if (client->transport->congested(client->conn)) {
-			if (!client->waiting)
-				client->transport->wake(client->conn);
-			client->waiting = true;
+			client_await(client);
 			return;
 		}
 		if (!client->transport->write(client->conn, bytes, len))
@@ -46,8 +52,12 @@ void client_writable(struct client *client)
 	client->waiting = false;
 	client->progress_ms = clock_ms();
 	client_pump(client);
-	if (client->audience && !audience_live(client->audience) && client_drained(client))
+	if (!client->audience || audience_live(client->audience))
+		return;
+	if (client_drained(client))
 		hub_want(client->hub);
+	else
+		client_await(client);
 }
 
 void client_insert(struct client *client, struct block *block)

@@ -78,6 +78,8 @@ struct hub {
 
 /* Writes what the client has before it, as far as its connection takes it. */
 void client_pump(struct client *client);
+/* Asks for client_writable if the connection is congested. */
+void client_await(struct client *client);
 /* True when everything that it was given is on its way. */
 bool client_drained(struct client *client);
 /* Puts a message for this client alone behind all that it has been given. */
