@@ -30,6 +30,8 @@ void client_pump(struct client *client)
 {
 	const unsigned char *bytes;
 	size_t len;
+	if (!client->greeted)
+		return;
 	while (client->audience && reader_peek(&client->reader, &bytes, &len)) {
 		if (client->transport->congested(client->conn)) {
 			client_await(client);
@@ -44,7 +46,8 @@ void client_pump(struct client *client)
 
 bool client_drained(struct client *client)
 {
-	return !client->reader.queued && !client->transport->congested(client->conn);
+	bool nothing = !client->reader.queued || !client->greeted;
+	return nothing && !client->transport->congested(client->conn);
 }
 
 void client_writable(struct client *client)
@@ -80,8 +83,13 @@ void client_hello(struct client *client, const char *cursor, bool resumed)
 {
 	if (client->greeted)
 		return;
+	char *text = message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION);
+	struct block *block = frame_text(text, strlen(text));
+	free(text);
+	reader_prepend(&client->reader, block);
+	block_unref(&block);
 	client->greeted = true;
-	client_tell(client, message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION));
+	client_pump(client);
 }
 
 void client_move(struct client *client, struct audience *to)

@@ -20,7 +20,7 @@ struct client {
 	uint64_t progress_ms; /* when bytes last went out; of meaning while some are waiting */
 	unsigned n_requests;
 	bool waiting; /* asked the transport for a wake */
-	bool greeted; /* has got its hello, or needs none */
+	bool greeted; /* has got its hello, or needs none; until then all else is held back */
 };
 
 /* An init that a client waits for. */

@@ -124,6 +124,16 @@ static void detour_add(struct node **first, struct node **last, struct block *bl
 	*last = node;
 }
 
+void reader_prepend(struct reader *reader, struct block *block)
+{
+	struct node *first = NULL, *last = NULL;
+	assert(!reader->sent);
+	detour_add(&first, &last, block);
+	last->next = reader->at;
+	reader->at = first;
+	reader->queued += block->len;
+}
+
 /* Copies the nodes before `end` (their blocks stay shared) into a detour. */
 static void detour_copy(
 	struct node **first, struct node **last, const struct node *from, const struct node *end)

@@ -42,6 +42,8 @@ bool reader_peek(struct reader *reader, const unsigned char **bytes, size_t *len
 /* The bytes last peeked at are written. */
 void reader_advance(struct reader *reader, size_t len);
 
+/* Puts a block for this reader alone before everything; nothing may be half written. */
+void reader_prepend(struct reader *reader, struct block *block);
 /* Puts a block for this reader alone behind everything that its run has now. */
 void reader_insert(struct reader *reader, struct run *run, struct block *block);
 
