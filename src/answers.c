@@ -29,7 +29,7 @@ void answers_plan(struct hub *hub)
 	list_for_each (it, &hub->requests) {
 		struct request *request = LIST_OF(it, struct request, of_hub);
 		struct client *client = request->client;
-		if (!audience_live(client->audience))
+		if (!audience_live(client->audience) || client_full(client))
 			continue;
 		size_t i = find_wish(hub, client->user, request->type);
 		if (i == MAX_WISHES) {

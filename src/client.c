@@ -50,12 +50,17 @@ bool client_drained(struct client *client)
 	return nothing && !client->transport->congested(client->conn);
 }
 
+bool client_full(const struct client *client)
+{
+	return client->reader.queued > (size_t)client->hub->settings->send_buffer;
+}
+
 void client_writable(struct client *client)
 {
 	client->waiting = false;
 	client->progress_ms = clock_ms();
 	client_pump(client);
-	if (!client->audience || audience_live(client->audience))
+	if (!client->audience || (audience_live(client->audience) && list_empty(&client->requests)))
 		return;
 	if (client_drained(client))
 		hub_want(client->hub);
@@ -163,7 +168,7 @@ bool client_plain(const struct client *client)
 void client_complain(struct client *client, const char *code, const char *text, const char *ref)
 {
 	stats_add(STAT_BAD_MESSAGES, 1);
-	if (!client_plain(client))
+	if (!client_plain(client) && !client_full(client))
 		client_tell(client, message_error(code, text, ref));
 }
 

@@ -44,15 +44,14 @@ static void fall_behind(struct client *client)
 	client_move(client, to);
 }
 
-static void write_members(struct hub *hub, struct audience *audience, size_t bytes, size_t events)
+static void write_members(struct audience *audience, size_t bytes, size_t events)
 {
-	size_t limit = (size_t)hub->settings->send_buffer;
 	list_for_each_safe (it, &audience->members) {
 		struct client *client = LIST_OF(it, struct client, of_audience);
 		client->reader.queued += bytes;
 		stats_add(STAT_DELIVERIES, events);
 		client_pump(client);
-		if (client->reader.queued > limit)
+		if (client_full(client))
 			fall_behind(client);
 	}
 }
@@ -73,7 +72,7 @@ static void flush_audience(struct hub *hub, struct audience *audience)
 	list_remove(&audience->touched);
 	if (audience->page)
 		catchup_advance(hub, audience);
-	write_members(hub, audience, bytes, events);
+	write_members(audience, bytes, events);
 	if (list_empty(&audience->members))
 		fanout_release(hub, &audience);
 }

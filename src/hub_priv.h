@@ -82,6 +82,8 @@ void client_pump(struct client *client);
 void client_await(struct client *client);
 /* True when everything that it was given is on its way. */
 bool client_drained(struct client *client);
+/* True when more is queued than send_buffer allows: what it asks for has to wait. */
+bool client_full(const struct client *client);
 /* Puts a message for this client alone behind all that it has been given. */
 void client_tell(struct client *client, char *text);
 void client_insert(struct client *client, struct block *block);
