@@ -130,6 +130,9 @@ struct audience *audience_get(
 		window = &live;
 	list_for_each (it, &user->audiences) {
 		struct audience *old = LIST_OF(it, struct audience, of_user);
+		/* What one that is behind is about to get, who joins it may have had. */
+		if (!audience_live(old) && !list_empty(&old->touched))
+			continue;
 		if (old->kind == kind && same_types(old->types, types) &&
 			window_equal(&old->window, window))
 			return old;
