@@ -156,6 +156,11 @@ static void add_cursor(struct hub *hub, struct audience *audience, const struct 
 	fanout_add(hub, audience, *frame, 0);
 }
 
+static uint64_t next_serial(const struct hub *hub)
+{
+	return hub->serial + (strcmp(hub->position->text, hub->to->text) != 0);
+}
+
 /* The cursor goes behind the batch, in the same write. */
 static void add_cursors(struct hub *hub)
 {
@@ -165,7 +170,7 @@ static void add_cursors(struct hub *hub)
 		if (!audience_live(audience))
 			continue;
 		add_cursor(hub, audience, hub->to, &frame);
-		audience->told = hub->serial + 1;
+		audience->told = next_serial(hub);
 	}
 	block_unref(&frame);
 }
@@ -202,8 +207,7 @@ static void clear_turn(struct hub *hub)
 
 static void move_position(struct hub *hub)
 {
-	if (strcmp(hub->position->text, hub->to->text) != 0)
-		hub->serial++;
+	hub->serial = next_serial(hub);
 	position_unref(&hub->position);
 	hub->position = position_ref(hub->to);
 }
