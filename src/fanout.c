@@ -178,7 +178,7 @@ static void add_cursors(struct hub *hub)
 void fanout_cursors(struct hub *hub)
 {
 	struct block *frame = NULL;
-	if (hub->in_turn)
+	if (hub->in_turn || !*hub->position->text)
 		return;
 	list_for_each (it, registry_users(hub->registry)) {
 		struct user *user = LIST_OF(it, struct user, of_registry);
