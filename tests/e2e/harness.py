@@ -238,6 +238,18 @@ class Bridge:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def connections(self):
+        """How many of the sockets that the daemon holds are connections of its clients."""
+        port = int(self.address.rsplit(":", 1)[1])
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        accepted = {f"socket:[{line[9]}]" for line in lines
+                    if int(line[1].split(":")[1], 16) == port and line[2] != "00000000:0000"}
+        held = set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                held.add(os.readlink(descriptor))
+        return len(accepted & held)
+
     def url(self, uid, **query):
         query = {"uid": uid} | query
         words = urllib.parse.urlencode({key: value for key, value in query.items() if value is not None})

@@ -208,18 +208,21 @@ async def test_channels_are_passed_through(start, database):
 
 
 async def test_a_client_that_closes_leaves_nothing(bridge, database):
-    names = ("pgcast_clients", "pgcast_uids")
-    async with bridge.client("first"):
-        pass
-    await eventually(lambda: bridge.metrics()["pgcast_clients"] == 0, "the first to be gone")
+    def gauges():
+        metrics = bridge.metrics()
+        return metrics["pgcast_clients"], metrics["pgcast_uids"]
+
     before = bridge.descriptors()
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(bridge.client(f"u{n % 10}", v1=bool(n % 2))) for n in range(50)]
-        assert [bridge.metrics()[name] for name in names] == [50, 10]
+        assert gauges() == (50, 10)
+        assert bridge.connections() == 50
         for n, client in enumerate(clients):
             await client.init()
             if n % 3 == 0:
                 client.socket.transport.abort()
         database.execute("insert into log(uid) select 'u' || n % 10 from generate_series(1, 1000) n")
-    await eventually(lambda: [bridge.metrics()[name] for name in names] == [0, 0], "the gauges to be zero")
-    await eventually(lambda: bridge.descriptors() == before, "the descriptors to be closed")
+    await eventually(lambda: gauges() == (0, 0), "the gauges to be zero")
+    await eventually(lambda: bridge.connections() == 0, "the connections to be closed")
+    # One more may be the end of a request for the metrics.
+    await eventually(lambda: bridge.descriptors() <= before + 1, "the descriptors to be closed")
