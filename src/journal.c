@@ -3,12 +3,7 @@
  *     [sleeping lock]  [BEGIN]  pull  [pages]  [answers to init]  [COMMIT]
  *
  * all of it sent at once. The pull alone needs no BEGIN; with anything beside it all share one
- * snapshot, so that pages and answers end exactly where the pull does.
- *
- * A position is text: epoch.anchor.at.m[.distance…]. m is the greatest transaction id of the
- * journal that was visible; each distance says that m - distance was still in progress then. Anchor
- * and at are the id and the time (in microseconds) of the row that gave m, and tell whether history
- * has gone another way since. */
+ * snapshot, so that pages and answers end exactly where the pull does. */
 #include "journal.h"
 
 #include <assert.h>
@@ -17,267 +12,17 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "clock.h"
+#include "journal_sql.h"
 #include "log.h"
+#include "past.h"
 #include "pgarray.h"
 #include "stats.h"
 
-/* pgcast.bridge: the class of the sleeping locks, 'pgc2'. */
-#define SLEEPING "1885823794"
-
-#define STRING_(x) #x
-#define STRING(x) STRING_(x)
-
-/* ---- SQL ---- */
-
-/* The columns of every statement that reads events; the first row of a pull says where it ends, in
- * type and message. */
-enum column { ID, UID, BROADCAST, TYPE, MESSAGE, PAGE };
-
-#define EVENT                                                                                      \
-	"e.id, e.uid, e.broadcast, e.type,"                                                        \
-	" '{\"type\":' || to_json(e.type)::text || ',\"op\":\"' || e.op || '\",\"id\":' || e.id"   \
-	" || ',\"at\":\"' || to_char(e.at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '\",\"data\":'" \
-	" || coalesce(e.data::text, 'null')"                                                       \
-	" || case when e.old is null then '' else ',\"old\":' || e.old::text end || '}'"
-
-#define NO_EVENT "null::text, false"
-
-#define FIELDS(parameter)                                                                          \
-	"select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m,"           \
-	"       array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8"                        \
-	"               from unnest(a[5:]) d) as open"                                             \
-	"  from (select string_to_array(" parameter ", '.') as a) q"
-
-/* The position's text from `m` (the new greatest id, its anchor) and the snapshot; the cursor is
- * the same, or weaker when that is too long: everything from the oldest open transaction on again.
- */
-#define POSITION                                                                                   \
-	"select m.epoch || '.' || m.anchor || '.' || m.at || '.' || m.m as head,"                  \
-	"       coalesce((select string_agg('.' || (m.m::text::int8 - x::text::int8), ''"          \
-	"                                   order by x desc)"                                      \
-	"                   from pg_snapshot_xip(pg_current_snapshot()) x where x < m.m), '')"     \
-	"       as open,"                                                                          \
-	"       m.epoch || '.' || m.anchor || '.' || m.at || '.' ||"                               \
-	"       (select min(x)::text::int8 - 1"                                                    \
-	"          from pg_snapshot_xip(pg_current_snapshot()) x) as weak"                         \
-	"  from m"
-
-#define POSITION_ROW                                                                               \
-	"select 0::int8, " NO_EVENT ", head || open,"                                              \
-	"       case when length(head || open) <= " STRING(CURSOR_MAX) " then head || open"        \
-								       "            else weak end" \
-								       "  from position"
-
-#define MICROSECONDS(at) "round(extract(epoch from " at ") * 1000000)::int8"
-
-/* Where the journal ends now, for a bridge that has just begun. */
-static const char start_sql[] =
-	"with m as ("
-	"  select s.epoch, coalesce(t.id, 0) as anchor, coalesce(t.at, 0) as at,"
-	"         coalesce(t.xid, '0'::xid8) as m"
-	"    from (select epoch from pgcast.meta) s left join lateral"
-	"         (select e.id, e.xid, " MICROSECONDS(
-		"e.at") " as at from pgcast.event e"
-			"           where e.xid < pg_snapshot_xmax(pg_current_snapshot())"
-			"           order by e.xid desc, e.id desc limit 1) t on true),"
-			" position as (" POSITION ") " POSITION_ROW;
-
-/* Everything since position $1. What is new lies between transactions that are still in progress,
- * or was in progress at $1 and is not any more: so neither a long transaction nor the rows that one
- * in progress has written so far are ever read in vain. */
-static const char pull_sql[] = "with p as materialized (" FIELDS(
-	"$1") "),"
-	      " x as materialized ("
-	      "  select array(select x from p, pg_snapshot_xip(pg_current_snapshot()) x"
-	      "                where x > p.m order by x) as later),"
-	      " r as materialized ("
-	      "  select u.lo, u.hi from p, x,"
-	      "         unnest(p.m || x.later, x.later || pg_snapshot_xmax(pg_current_snapshot()))"
-	      "         u(lo, hi)),"
-	      " t as ("
-	      "  select e.xid, e.id, " MICROSECONDS(
-		      "e.at") " as at from r cross join lateral"
-			      "         (select e.xid, e.id, e.at from pgcast.event e where e.xid "
-			      "> r.lo and e.xid < r.hi"
-			      "           order by e.xid desc, e.id desc limit 1) e"
-			      "   order by e.xid desc limit 1),"
-			      " m as ("
-			      "  select p.epoch, coalesce(t.id, p.anchor) as anchor, "
-			      "coalesce(t.at, p.at) as at,"
-			      "         coalesce(t.xid, p.m) as m from p left join t on true),"
-			      " position as (" POSITION ")"
-			      " (" POSITION_ROW ")"
-			      " union all"
-			      " select " EVENT "   from r cross join lateral"
-			      "        (select * from pgcast.event e where e.xid > r.lo and e.xid "
-			      "< r.hi) e"
-			      " union all"
-			      " select " EVENT "   from p cross join lateral unnest(p.open) o(xid) "
-			      "cross join lateral"
-			      "        (select * from pgcast.event e where e.xid = o.xid) e"
-			      "  where o.xid not in (select pg_snapshot_xip(pg_current_snapshot()))"
-			      " order by 1";
-
-/* So many rows are "recent": few enough to be read at every restart, many enough for one. */
-#define RECENT_ROWS 20000
-
-#define IN_WINDOW                                                                                  \
-	"(e.xid > c.m or e.xid = any (c.open))"                                                    \
-	" and (c.open_end or (e.xid <= c.to_m and e.xid <> all (c.to_open)))"
-
-/* For each page n: of uid $1[n], what lies between position $2[n] and $3[n] (null: now) after id
- * $4[n], up to $6 events. Where $5[n] says so the position is checked first, and a row with id 0
- * says in type how it is lost, or null: it holds when the row that gave it is there, or was the
- * last one pruned.
- *
- * Pages that begin shortly before now (everybody's, after a restart) are cut from the same few
- * recent rows; others are found by uid. */
-static const char pages_sql[] =
-	"with u as materialized ("
-	"  select u.n, u.uid, u.after, u.checks, u.t is null as open_end,"
-	"         f.epoch, f.anchor, f.at, f.m, f.open, t.m as to_m, t.open as to_open"
-	"    from unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::bool[])"
-	"         with ordinality u(uid, f, t, after, checks, n)"
-	"   cross join lateral (" FIELDS("u.f") ") f cross join lateral (" FIELDS(
-		"u.t") ") t),"
-		       " c as materialized ("
-		       "  select u.*, u.after = 0 and u.open_end as fresh, case"
-		       "      when not u.checks then null"
-		       "      when u.epoch <> s.epoch then 'epoch'"
-		       "      when u.anchor = r.pruned_id and u.m = r.pruned_xid then null"
-		       "      when u.m < r.pruned_xid or r.pruned_xid >= any (u.open) then 'pruned'"
-		       "      when u.m >= pg_snapshot_xmax(pg_current_snapshot()) then 'cursor'"
-		       "      when u.anchor = 0 and u.m = '0'::xid8 then null"
-		       "      when exists (select from pgcast.event e where e.xid = u.m and e.id = "
-		       "u.anchor"
-		       "                      and " MICROSECONDS(
-			       "e.at") " = u.at) then null"
-				       "      else 'cursor' end as lost"
-				       "    from u cross join pgcast.meta s cross join pgcast.ring "
-				       "r),"
-				       " recent as materialized ("
-				       "  select e.* from pgcast.event e"
-				       "   where e.xid > (select min(least(c.m::text::int8, "
-				       "(select min(x)::text::int8 - 1"
-				       "                                                       "
-				       "from unnest(c.open) x)))::text::xid8"
-				       "                    from c where c.fresh and c.lost is "
-				       "null)"
-				       "   limit " STRING(
-					       RECENT_ROWS) "),"
-							    " few as materialized (select count(*) "
-							    "< " STRING(
-								    RECENT_ROWS) " as yes from "
-										 "recent),"
-										 " near as ("
-										 "  select c.n, "
-										 "e.*, "
-										 "row_number() "
-										 "over (partition "
-										 "by c.n order by "
-										 "e.id) as place"
-										 "    from c join "
-										 "recent e on "
-										 "e.uid = c.uid"
-										 "   where (select "
-										 "yes from few) "
-										 "and c.fresh and "
-										 "c.lost is null"
-										 "     and not "
-										 "e.broadcast "
-										 "and " IN_WINDOW
-										 "  union all"
-										 "  select c.n, "
-										 "e.*, "
-										 "row_number() "
-										 "over (partition "
-										 "by c.n order by "
-										 "e.id)"
-										 "    from c cross "
-										 "join recent e"
-										 "   where (select "
-										 "yes from few) "
-										 "and c.fresh and "
-										 "c.lost is null"
-										 "     and "
-										 "e.broadcast "
-										 "and " IN_WINDOW
-										 "),"
-										 " far as ("
-										 "  select c.n, "
-										 "e.* from c cross "
-										 "join lateral ("
-										 "    (select e.* "
-										 "from "
-										 "pgcast.event e "
-										 "where e.uid = "
-										 "c.uid and not "
-										 "e.broadcast"
-										 "        and e.id "
-										 "> c.after "
-										 "and " IN_WINDOW
-										 " order by e.id "
-										 "limit $6::int8)"
-										 "    union all"
-										 "    (select e.* "
-										 "from "
-										 "pgcast.event e "
-										 "where e.broadcast"
-										 "        and e.id "
-										 "> c.after "
-										 "and " IN_WINDOW
-										 " order by e.id "
-										 "limit $6::int8)"
-										 "    order by id "
-										 "limit $6::int8) e"
-										 "   where not "
-										 "((select yes "
-										 "from few) and "
-										 "c.fresh) and "
-										 "c.lost is null)"
-										 " select "
-										 "0::int8,"
-										 " " NO_EVENT
-										 ", c.lost, '', "
-										 "c.n from c where "
-										 "c.checks"
-										 " union all"
-										 " select " EVENT
-										 ", e.n from near "
-										 "e where e.place "
-										 "<= $6::int8"
-										 " union all"
-										 " select " EVENT
-										 ", e.n from far e"
-										 " order by 6, 1";
-
-/* Which of the positions $1 hold, by the same rules. */
-static const char holds_sql[] =
-	"select p.n, exists (select from pgcast.meta s cross join pgcast.ring r where s.epoch = "
-	"f.epoch"
-	"    and f.m < pg_snapshot_xmax(pg_current_snapshot())"
-	"    and (f.anchor = 0 and f.m = '0'::xid8 or f.anchor = r.pruned_id and f.m = r.pruned_xid"
-	"         or exists (select from pgcast.event e where e.xid = f.m and e.id = f.anchor"
-	"                       and " MICROSECONDS(
-		"e.at") " = f.at)))"
-			"  from unnest($1::text[]) with ordinality p(text, n)"
-			" cross join lateral (" FIELDS("p.text") ") f order by p.n";
-
-static const char init_sql[] =
-	"select i.n, pgcast.init(i.type, i.uid)"
-	"  from unnest($1::text[], $2::text[]) with ordinality i(type, uid, n)";
-
 /* ---- state ---- */
 
-/* Positions of the last minute or so, in case that the newest ones turn out not to have happened.
- */
-#define PAST 64
-#define PAST_STEP 1000 /* milliseconds between two */
-
-struct past {
-	struct position *position;
-	uint64_t ms;
+struct ids {
+	int64_t *ids;
+	size_t n, room, at;
 };
 
 struct journal {
@@ -286,13 +31,13 @@ struct journal {
 	void (*done)(void *ctx, const struct turn_result *result);
 	void *ctx;
 	void (*ready)(void *ctx);
-	int key;
-	bool pooled;
+	struct session_facts facts;
 	bool in_turn;
+	bool starting; /* the first turn: it tells nothing, it finds out where it is */
 	struct turn_result result;
-	struct past past[PAST]; /* newest first */
-	size_t n_past;
-	struct position *holds; /* newest one that does */
+	struct past *past;
+	struct position *holds;	 /* newest one that does */
+	struct ids seen, seeing; /* of the last pull and of this one, on a standby */
 };
 
 struct journal *journal_create(struct pglink *link, struct hub *hub,
@@ -301,46 +46,22 @@ struct journal *journal_create(struct pglink *link, struct hub *hub,
 	struct journal *journal = xcalloc(1, sizeof(*journal));
 	journal->link = link;
 	journal->hub = hub;
+	journal->past = past_create();
 	journal->done = done;
 	journal->ctx = ctx;
 	return journal;
-}
-
-static void forget_past(struct journal *journal, size_t newest)
-{
-	for (size_t i = 0; i < newest; i++)
-		position_unref(&journal->past[i].position);
-	memmove(journal->past, journal->past + newest,
-		(journal->n_past - newest) * sizeof(*journal->past));
-	journal->n_past -= newest;
 }
 
 void journal_destroy(struct journal **journal)
 {
 	if (!*journal)
 		return;
-	forget_past(*journal, (*journal)->n_past);
+	past_destroy(&(*journal)->past);
 	position_unref(&(*journal)->holds);
+	free((*journal)->seen.ids);
+	free((*journal)->seeing.ids);
 	free(*journal);
 	*journal = NULL;
-}
-
-/* past[0] is where the bridge is now; one older entry a second is kept. */
-static void remember(struct journal *journal, struct position *position)
-{
-	uint64_t now = clock_ms();
-	struct past *past = journal->past;
-	bool keep =
-		!journal->n_past || journal->n_past == 1 || past[0].ms - past[1].ms >= PAST_STEP;
-	if (!keep) {
-		position_unref(&past[0].position);
-	} else {
-		if (journal->n_past == PAST)
-			position_unref(&past[--journal->n_past].position);
-		memmove(past + 1, past, journal->n_past * sizeof(*past));
-		journal->n_past++;
-	}
-	past[0] = (struct past){position_ref(position), now};
 }
 
 static void on_holds_row(void *ctx, const struct row *row)
@@ -348,19 +69,21 @@ static void on_holds_row(void *ctx, const struct row *row)
 	struct journal *journal = ctx;
 	size_t i = (size_t)row_int(row, 0) - 1;
 	if (!journal->holds && row_bool(row, 1))
-		journal->holds = position_ref(journal->past[i].position);
+		journal->holds = position_ref(past_at(journal->past, i));
 }
 
 static void on_holds(void *ctx)
 {
 	struct journal *journal = ctx;
-	if (journal->holds != journal->past[0].position) {
+	if (journal->holds != past_at(journal->past, 0)) {
 		log_warning("database: history went another way (a crash or a failover lost"
-			    " commits): going back to %s",
-			journal->holds ? "where it still held" : "its beginning here");
+			    " commits): %s",
+			journal->holds ? "going back to where it still held"
+				       : "beginning anew where it is now");
 		stats_add(STAT_REWINDS, 1);
 		hub_rewind(journal->hub, journal->holds);
-		forget_past(journal, journal->n_past);
+		past_clear(journal->past);
+		journal->seen.n = 0;
 	}
 	position_unref(&journal->holds);
 	journal->ready(journal->ctx);
@@ -369,25 +92,25 @@ static void on_holds(void *ctx)
 static void ask(struct journal *journal, struct query query)
 {
 	query.ctx = journal;
-	if (journal->pooled)
+	if (journal->facts.pooled)
 		query.name = NULL;
 	pglink_send(journal->link, &query);
 }
 
-void journal_connected(struct journal *journal, int key, bool pooled, void (*ready)(void *ctx))
+void journal_connected(
+	struct journal *journal, const struct session_facts *facts, void (*ready)(void *ctx))
 {
-	journal->key = key;
-	journal->pooled = pooled;
+	journal->facts = *facts;
 	journal->ready = ready;
 	position_unref(&journal->holds);
-	if (!journal->n_past) {
+	if (!past_at(journal->past, 0)) {
 		ready(journal->ctx);
 		return;
 	}
 	struct pgarray texts;
 	pgarray_begin(&texts);
-	for (size_t i = 0; i < journal->n_past; i++)
-		pgarray_add(&texts, journal->past[i].position->text);
+	for (size_t i = 0; past_at(journal->past, i); i++)
+		pgarray_add(&texts, past_at(journal->past, i)->text);
 	const char *params[] = {pgarray_end(&texts)};
 	ask(journal, (struct query){.sql = holds_sql,
 			     .params = params,
@@ -410,8 +133,8 @@ void journal_lost(struct journal *journal)
 
 static void take_position(struct journal *journal, const struct row *row)
 {
-	struct position *to =
-		position_create(row_text(row, TYPE, NULL), row_text(row, MESSAGE, NULL));
+	struct position *to = position_create(
+		row_text(row, EVENT_TYPE, NULL), row_text(row, EVENT_MESSAGE, NULL));
 	hub_turn_begin(journal->hub, to);
 	position_unref(&to);
 }
@@ -419,13 +142,36 @@ static void take_position(struct journal *journal, const struct row *row)
 static struct event event_of(const struct row *row)
 {
 	struct event event = {
-		.id = row_int(row, ID),
-		.uid = row_text(row, UID, NULL),
-		.broadcast = row_bool(row, BROADCAST),
-		.type = row_text(row, TYPE, NULL),
+		.id = row_int(row, EVENT_ID),
+		.uid = row_text(row, EVENT_UID, NULL),
+		.broadcast = row_bool(row, EVENT_BROADCAST),
+		.type = row_text(row, EVENT_TYPE, NULL),
 	};
-	event.text = row_text(row, MESSAGE, &event.len);
+	event.text = row_text(row, EVENT_MESSAGE, &event.len);
 	return event;
+}
+
+/* Whether the last pull had it, too: on a standby, where a pull begins before what was seen. Both
+ * are in the order of ids. */
+static bool seen_before(struct journal *journal, int64_t id)
+{
+	struct ids *old = &journal->seen, *new = &journal->seeing;
+	if (new->n == new->room) {
+		new->room = new->room ? 2 * new->room : 64;
+		new->ids = xrealloc(new->ids, new->room * sizeof(*new->ids));
+	}
+	new->ids[new->n++] = id;
+	while (old->at < old->n && old->ids[old->at] < id)
+		old->at++;
+	return old->at < old->n && old->ids[old->at] == id;
+}
+
+static void swap_seen(struct journal *journal)
+{
+	struct ids seen = journal->seen;
+	journal->seen = journal->seeing;
+	journal->seeing = seen;
+	journal->seen.at = journal->seeing.at = journal->seeing.n = 0;
 }
 
 static void on_pull_row(void *ctx, const struct row *row)
@@ -436,6 +182,8 @@ static void on_pull_row(void *ctx, const struct row *row)
 		take_position(journal, row);
 		return;
 	}
+	if (journal->facts.standby && (seen_before(journal, event.id) || journal->starting))
+		return;
 	journal->result.rows++;
 	hub_turn_event(journal->hub, &event);
 }
@@ -444,9 +192,9 @@ static void on_page_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	struct event event = event_of(row);
-	size_t page = (size_t)row_int(row, PAGE) - 1;
+	size_t page = (size_t)row_int(row, EVENT_PAGE) - 1;
 	if (!event.id) {
-		hub_turn_resume(journal->hub, page, row_text(row, TYPE, NULL));
+		hub_turn_resume(journal->hub, page, row_text(row, EVENT_TYPE, NULL));
 		return;
 	}
 	journal->result.rows++;
@@ -472,9 +220,10 @@ static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
 	journal->in_turn = false;
+	swap_seen(journal);
 	stats_add(STAT_TURNS, 1);
 	hub_turn_end(journal->hub);
-	remember(journal, hub_position(journal->hub));
+	past_add(journal->past, hub_position(journal->hub));
 	journal->done(journal->ctx, &journal->result);
 }
 
@@ -485,37 +234,42 @@ static void ask_lock(struct journal *journal, enum lock lock)
 	if (lock == LOCK_KEEP)
 		return;
 	char key[16];
-	snprintf(key, sizeof(key), "%d", journal->key);
+	snprintf(key, sizeof(key), "%d", journal->facts.key);
 	const char *params[] = {key};
-	static const char take[] = "select pg_try_advisory_lock(" SLEEPING ", $1::int4)";
-	static const char release[] = "select pg_advisory_unlock(" SLEEPING ", $1::int4)";
 	if (lock == LOCK_TAKE)
 		ask(journal, (struct query){.name = "lock",
-				     .sql = take,
+				     .sql = lock_sql,
 				     .params = params,
 				     .n_params = 1,
 				     .row = on_lock_row});
 	else
-		ask(journal,
-			(struct query){
-				.name = "unlock", .sql = release, .params = params, .n_params = 1});
+		ask(journal, (struct query){.name = "unlock",
+				     .sql = unlock_sql,
+				     .params = params,
+				     .n_params = 1});
 	pglink_sync(journal->link);
 }
 
 static void ask_pull(struct journal *journal, bool alone)
 {
+	bool standby = journal->facts.standby;
 	const char *since = hub_position(journal->hub)->text;
 	const char *params[] = {since};
-	void (*done)(void *) = alone ? on_end : NULL;
-	if (*since)
-		ask(journal, (struct query){.name = "pull",
-				     .sql = pull_sql,
-				     .params = params,
-				     .n_params = 1,
-				     .row = on_pull_row,
-				     .done = done});
-	else
-		ask(journal, (struct query){.sql = start_sql, .row = on_pull_row, .done = done});
+	struct query query = {
+		.name = "pull",
+		.sql = standby ? standby_pull_sql : pull_sql,
+		.params = params,
+		.n_params = 1,
+		.row = on_pull_row,
+		.done = alone ? on_end : NULL,
+	};
+	journal->starting = !*since;
+	if (journal->starting) {
+		query.name = NULL;
+		query.sql = standby ? standby_start_sql : start_sql;
+		query.n_params = 0;
+	}
+	ask(journal, query);
 }
 
 enum { UIDS, FROMS, TOS, AFTERS, CHECKS, PAGE_ARRAYS };

@@ -6,6 +6,7 @@
 
 #include "hub.h"
 #include "pglink.h"
+#include "session.h"
 
 struct journal;
 
@@ -22,9 +23,10 @@ struct journal *journal_create(struct pglink *link, struct hub *hub,
 	void (*done)(void *ctx, const struct turn_result *result), void *ctx);
 void journal_destroy(struct journal **journal);
 
-/* A new connection: key is that of the sleeping lock, pooled means that nothing may be prepared.
- * Finds out whether history still is what it was, goes back in it where not, and calls `ready`. */
-void journal_connected(struct journal *journal, int key, bool pooled, void (*ready)(void *ctx));
+/* A new connection. Finds out whether history still is what it was, goes back in it where not, and
+ * calls `ready`. */
+void journal_connected(struct journal *journal, const struct session_facts *facts,
+	void (*ready)(void *ctx));
 /* The connection is gone, and with it the turn that was under way. */
 void journal_lost(struct journal *journal);
 

@@ -74,7 +74,7 @@ static void on_session(void *ctx, const struct session_facts *facts)
 		return;
 	}
 	say_status(daemon);
-	turns_connected(daemon->turns, facts->key, facts->poll, facts->pooled);
+	turns_connected(daemon->turns, facts);
 }
 
 static void pass_through(struct daemon *daemon, const char *channel, const char *payload)

@@ -15,7 +15,6 @@ struct session {
 	void (*ready)(void *ctx, const struct session_facts *facts);
 	void *ctx;
 	struct session_facts facts;
-	bool standby;
 	bool heard; /* our own notification */
 };
 
@@ -75,7 +74,7 @@ static void take_facts(void *ctx, const struct row *row)
 	struct session *session = ctx;
 	const char *schema = row_text(row, 2, NULL);
 	session->facts.pooled = !pglink_same_backend(session->link, row_text(row, 0, NULL));
-	session->standby = row_bool(row, 1);
+	session->facts.standby = row_bool(row, 1);
 	if (!strcmp(schema, "missing"))
 		fail(session, xasprintf("database \"%s\" has no schema pgcast. Install it:"
 					" psql -d '%s' -f pgcast.sql",
@@ -184,7 +183,7 @@ static bool must_poll(const struct session *session)
 		return false;
 	/* What a pooler hands us in one transaction it keeps from us in the next: the echo would
 	 * come, and nothing after it. */
-	return session->settings->source == SOURCE_POLL || session->standby ||
+	return session->settings->source == SOURCE_POLL || session->facts.standby ||
 	       session->facts.pooled;
 }
 

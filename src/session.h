@@ -13,6 +13,7 @@
 struct session_facts {
 	int key;     /* of this bridge's sleeping lock; 0: it has none, and polls */
 	bool poll;   /* nobody will ring: look by ourselves */
+	bool standby;
 	bool pooled; /* each transaction may run in another session: prepare nothing */
 };
 

@@ -122,12 +122,12 @@ static void on_ready(void *ctx)
 	take(turns);
 }
 
-void turns_connected(struct turns *turns, int key, bool poll, bool pooled)
+void turns_connected(struct turns *turns, const struct session_facts *facts)
 {
-	turns->poll = poll;
+	turns->poll = facts->poll;
 	turns->idle = IDLE_TURNS; /* so the first turn already tries to sleep */
 	turns->busy = true;
-	journal_connected(turns->journal, key, pooled, on_ready);
+	journal_connected(turns->journal, facts, on_ready);
 }
 
 void turns_lost(struct turns *turns)

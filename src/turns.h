@@ -12,6 +12,7 @@
 
 #include "hub.h"
 #include "pglink.h"
+#include "session.h"
 #include "settings.h"
 
 struct turns;
@@ -22,7 +23,7 @@ struct turns *turns_create(
 void turns_destroy(struct turns **turns);
 
 /* The connection is set up: takes a turn, and turns from now on. */
-void turns_connected(struct turns *turns, int key, bool poll, bool pooled);
+void turns_connected(struct turns *turns, const struct session_facts *facts);
 void turns_lost(struct turns *turns);
 /* Somebody rang. */
 void turns_bell(struct turns *turns);

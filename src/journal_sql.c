@@ -1,0 +1,213 @@
+/* A position is text: epoch.anchor.at.m[.distance...]
+ *
+ * m is the greatest transaction id of the journal that was visible; each distance says that
+ * m - distance was still in progress then. Delivered is what is not above m and not one of those.
+ * Not the snapshot's own xmax: after a crash that lost commits, or a failover, ids that were seen but
+ * not durable are used again. epoch is the cluster's system identifier; anchor and at are id and time
+ * (in microseconds) of the row that gave m: when it is not there any more, history went another way. */
+#include "journal_sql.h"
+
+#include "window.h"
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+/* clang-format off: SQL has its own lines. */
+
+/* The class of the sleeping locks, 'pgc2': see pgcast.sql. */
+#define SLEEPING "1885823794"
+
+const char lock_sql[] = "select pg_try_advisory_lock(" SLEEPING ", $1::int4)";
+const char unlock_sql[] = "select pg_advisory_unlock(" SLEEPING ", $1::int4)";
+
+const char init_sql[] =
+	"select i.n, pgcast.init(i.type, i.uid)"
+	"  from unnest($1::text[], $2::text[]) with ordinality i(type, uid, n)";
+
+/* ---- pieces ---- */
+
+#define XMIN "pg_snapshot_xmin(pg_current_snapshot())"
+#define XMAX "pg_snapshot_xmax(pg_current_snapshot())"
+#define XIP "pg_snapshot_xip(pg_current_snapshot())"
+
+#define MICROSECONDS(at) "round(extract(epoch from " at ") * 1000000)::int8"
+
+/* An event and its message. */
+#define EVENT \
+	"e.id, e.uid, e.broadcast, e.type," \
+	" '{\"type\":' || to_json(e.type)::text || ',\"op\":\"' || e.op || '\",\"id\":' || e.id" \
+	" || ',\"at\":\"' || to_char(e.at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '\",\"data\":'" \
+	" || coalesce(e.data::text, 'null')" \
+	" || case when e.old is null then '' else ',\"old\":' || e.old::text end || '}'"
+
+/* A position taken apart. */
+#define FIELDS(position) \
+	"select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m," \
+	"       array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8" \
+	"               from unnest(a[5:]) d) as open" \
+	"  from (select string_to_array(" position ", '.') as a) q"
+
+/* The last visible event of the greatest transaction below a limit. */
+#define TOP_BELOW(limit) \
+	"select e.xid, e.id, " MICROSECONDS("e.at") " as at from pgcast.event e" \
+	" where e.xid < " limit " order by e.xid desc, e.id desc limit 1"
+
+#define POSITION_AT(t) \
+	"concat_ws('.', s.epoch, coalesce(" t ".id, 0), coalesce(" t ".at, 0)," \
+	"          coalesce(" t ".xid, '0'::xid8))"
+
+/* A position with nothing open: it repeats what was delivered since the oldest open transaction began,
+ * and loses nothing. */
+#define WEAK \
+	"select " POSITION_AT("t") " from pgcast.meta s left join lateral (" TOP_BELOW(XMIN) ") t on true"
+
+/* The row that begins a pull, from a position's exact text: the cursor is the same, or weaker when
+ * that would be too long. */
+#define POSITION_ROW(text) \
+	"select 0::int8, null::text, false, " text "," \
+	"       case when length(" text ") <= " STRING(CURSOR_MAX) " then " text \
+	"            else (" WEAK ") end"
+
+/* What was still in progress, as a position says it. */
+#define DISTANCES(m) \
+	"coalesce((select string_agg('.' || (" m "::text::int8 - x::text::int8), '' order by x desc)" \
+	"            from " XIP " x where x < " m "), '')"
+
+/* ---- pulls ---- */
+
+const char start_sql[] =
+	"with w as ("
+	"  select " POSITION_AT("t") " || " DISTANCES("t.xid") " as text"
+	"    from pgcast.meta s left join lateral (" TOP_BELOW(XMAX) ") t on true)"
+	" " POSITION_ROW("w.text") " from w";
+
+/* What is new lies between transactions that are still in progress, or was in progress at $1 and is
+ * not any more: so neither a long transaction nor the rows that one in progress has written so far are
+ * ever read in vain. */
+const char pull_sql[] =
+	"with p as materialized (" FIELDS("$1") "),"
+	" x as materialized (select array(select x from p, " XIP " x where x > p.m order by x) as later),"
+	" r as materialized ("
+	"  select u.lo, u.hi from p, x, unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi)),"
+	" m as materialized ("
+	"  select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at,"
+	"         coalesce(t.xid, p.m) as m"
+	"    from p left join ("
+	"         select t.* from r cross join lateral"
+	"                (" TOP_BELOW("r.hi and e.xid > r.lo") ") t"
+	"          order by t.xid desc limit 1) t on true),"
+	" w as materialized ("
+	"  select concat_ws('.', m.epoch, m.anchor, m.at, m.m) || " DISTANCES("m.m") " as text from m)"
+	" (" POSITION_ROW("w.text") " from w)"
+	" union all"
+	" select " EVENT
+	"   from r cross join lateral"
+	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi) e"
+	" union all"
+	" select " EVENT
+	"   from p cross join lateral unnest(p.open) o(xid) cross join lateral"
+	"        (select * from pgcast.event e where e.xid = o.xid) e"
+	"  where o.xid not in (select " XIP ")"
+	" order by 1";
+
+/* On a standby the list of what is in progress is always empty. Sure is there only that all below
+ * xmin is finished: there its positions stand, and what is visible above is read by every pull; the
+ * journal's reader remembers what it has seen of it. */
+const char standby_start_sql[] =
+	"with t as materialized (" TOP_BELOW(XMIN) "),"
+	" w as materialized ("
+	"  select " POSITION_AT("t") " as text from pgcast.meta s left join t on true)"
+	" (" POSITION_ROW("w.text") " from w)"
+	" union all"
+	" select " EVENT " from pgcast.event e"
+	"  where e.xid > coalesce((select t.xid from t), '0'::xid8)"
+	" order by 1";
+
+/* A position from a primary may be ahead of xmin: it stays until xmin has passed it. */
+const char standby_pull_sql[] =
+	"with p as materialized (" FIELDS("$1") "),"
+	" w as materialized ("
+	"  select case when t.xid > p.m then " POSITION_AT("t") " else $1 end as text"
+	"    from p cross join pgcast.meta s left join lateral (" TOP_BELOW(XMIN) ") t on true)"
+	" (" POSITION_ROW("w.text") " from w)"
+	" union all"
+	" select " EVENT " from pgcast.event e"
+	"  where e.xid > (select p.m from p) or e.xid = any ((select p.open from p)::xid8[])"
+	" order by 1";
+
+/* ---- pages ---- */
+
+/* So many rows are "recent": few enough to be read at every restart, many enough for one. */
+#define RECENT_ROWS 20000
+
+#define IN_WINDOW \
+	"(e.xid > c.m or e.xid = any (c.open))" \
+	" and (c.open_end or (e.xid <= c.to_m and e.xid <> all (c.to_open)))"
+
+/* The row that gave position p is there. */
+#define ANCHORED(p) \
+	"exists (select from pgcast.event e" \
+	"         where e.xid = " p ".m and e.id = " p ".anchor and " MICROSECONDS("e.at") " = " p ".at)"
+
+/* Position p is that of an empty journal, or of the last row that was pruned from ring r. */
+#define ANCHORED_AT_NOTHING(p) \
+	"(" p ".anchor = 0 and " p ".m = '0'::xid8" \
+	" or " p ".anchor = r.pruned_id and " p ".m = r.pruned_xid)"
+
+/* Pages that begin shortly before now (everybody's, after a restart) are cut from the same few recent
+ * rows; others are found by uid. */
+const char pages_sql[] =
+	"with u as materialized ("
+	"  select u.n, u.uid, u.after, u.checks, u.t is null as open_end,"
+	"         f.epoch, f.anchor, f.at, f.m, f.open, t.m as to_m, t.open as to_open"
+	"    from unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::bool[])"
+	"         with ordinality u(uid, f, t, after, checks, n)"
+	"   cross join lateral (" FIELDS("u.f") ") f cross join lateral (" FIELDS("u.t") ") t),"
+	" c as materialized ("
+	"  select u.*, u.after = 0 and u.open_end as fresh, case"
+	"      when not u.checks then null"
+	"      when u.epoch <> s.epoch then 'epoch'"
+	"      when u.m < r.pruned_xid or r.pruned_xid >= any (u.open) then 'pruned'"
+	"      when u.m >= " XMAX " then 'cursor'"
+	"      when " ANCHORED_AT_NOTHING("u") " or " ANCHORED("u") " then null"
+	"      else 'cursor' end as lost"
+	"    from u cross join pgcast.meta s cross join pgcast.ring r),"
+	" recent as materialized ("
+	"  select e.* from pgcast.event e"
+	"   where e.xid > (select min(least(c.m::text::int8, (select min(x)::text::int8 - 1"
+	"                                                       from unnest(c.open) x)))::text::xid8"
+	"                    from c where c.fresh and c.lost is null)"
+	"   limit " STRING(RECENT_ROWS) "),"
+	" few as materialized (select count(*) < " STRING(RECENT_ROWS) " as yes from recent),"
+	" near as ("
+	"  select e.*, row_number() over (partition by e.n order by e.id) as place from ("
+	"    select c.n, e.* from c join recent e on e.uid = c.uid"
+	"     where (select yes from few) and c.fresh and c.lost is null"
+	"       and not e.broadcast and " IN_WINDOW
+	"    union all"
+	"    select c.n, e.* from c cross join recent e"
+	"     where (select yes from few) and c.fresh and c.lost is null"
+	"       and e.broadcast and " IN_WINDOW ") e),"
+	" far as ("
+	"  select c.n, e.* from c cross join lateral ("
+	"    (select e.* from pgcast.event e where e.uid = c.uid and not e.broadcast"
+	"        and e.id > c.after and " IN_WINDOW " order by e.id limit $6::int8)"
+	"    union all"
+	"    (select e.* from pgcast.event e where e.broadcast"
+	"        and e.id > c.after and " IN_WINDOW " order by e.id limit $6::int8)"
+	"    order by id limit $6::int8) e"
+	"   where not ((select yes from few) and c.fresh) and c.lost is null)"
+	" select 0::int8, null::text, false, c.lost, '', c.n from c where c.checks"
+	" union all"
+	" select " EVENT ", e.n from near e where e.place <= $6::int8"
+	" union all"
+	" select " EVENT ", e.n from far e"
+	" order by 6, 1";
+
+const char holds_sql[] =
+	"select p.n, exists ("
+	"    select from pgcast.meta s cross join pgcast.ring r"
+	"     where s.epoch = f.epoch and f.m < " XMAX
+	"       and (" ANCHORED_AT_NOTHING("f") " or " ANCHORED("f") "))"
+	"  from unnest($1::text[]) with ordinality p(text, n)"
+	" cross join lateral (" FIELDS("p.text") ") f order by p.n";
