@@ -1,0 +1,360 @@
+#include "fake_journal.h"
+
+#include "unit.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "alloc.h"
+
+/* A page that the plan asks for, as a query's parameters are sent: with texts of its own. */
+struct fake_page {
+	char *uid, *since;
+	unsigned from, to; /* UINT_MAX: up to the turn's snapshot */
+	int64_t after;
+	bool check;
+};
+
+struct fake_wish {
+	char *type, *uid;
+};
+
+enum stage { PLANNED, PULL, PAGES, ANSWERS, DONE };
+
+struct fake_turn {
+	enum stage stage;
+	bool first; /* only says where the journal ends */
+	unsigned from, to;
+	size_t at; /* the row, page or wish that is next */
+	struct fake_page *pages;
+	size_t n_pages, page, page_rows, most_rows;
+	struct fake_wish *wishes;
+	size_t n_wishes;
+};
+
+static void on_wanted(void *ctx)
+{
+	struct fake_journal *journal = ctx;
+	assert_null(journal->turn);
+	journal->wanted = true;
+}
+
+void fake_journal_init(struct fake_journal *journal, struct hub *hub)
+{
+	*journal = (struct fake_journal){.hub = hub, .answer_len = 32};
+	hub_on_wanted(hub, on_wanted, journal);
+}
+
+void fake_journal_finish(struct fake_journal *journal)
+{
+	fake_turn_abort(journal);
+	free(journal->rows);
+}
+
+/* ---- writing ---- */
+
+void fake_journal_write(struct fake_journal *journal, unsigned writer, const char *uid,
+	const char *type, bool broadcast, size_t len)
+{
+	if (journal->n_rows == journal->room) {
+		journal->room = journal->room ? 2 * journal->room : 64;
+		journal->rows = xrealloc(journal->rows, journal->room * sizeof(*journal->rows));
+	}
+	journal->rows[journal->n_rows] = (struct row){
+		.id = (int64_t)journal->n_rows + 1,
+		.uid = uid,
+		.type = type,
+		.broadcast = broadcast,
+		.len = len,
+		.writer = writer,
+	};
+	journal->n_rows++;
+}
+
+void fake_journal_commit(struct fake_journal *journal, unsigned writer)
+{
+	journal->commits++;
+	for (size_t i = journal->n_rows; i-- > 0;)
+		if (!journal->rows[i].commit && !journal->rows[i].lost &&
+			journal->rows[i].writer == writer)
+			journal->rows[i].commit = journal->commits;
+}
+
+void fake_journal_lose(struct fake_journal *journal, unsigned position)
+{
+	for (size_t i = 0; i < journal->n_rows; i++) {
+		struct row *row = &journal->rows[i];
+		if (row->commit <= position)
+			continue;
+		row->commit = 0;
+		row->lost = true;
+	}
+	journal->commits = position;
+}
+
+int64_t fake_journal_insert(struct fake_journal *journal, const char *uid, const char *type)
+{
+	static const unsigned alone = ~0u;
+	fake_journal_write(journal, alone, uid, type, false, 0);
+	fake_journal_commit(journal, alone);
+	return (int64_t)journal->n_rows;
+}
+
+/* ---- messages ---- */
+
+/* Text of a length (or what `head` needs, if that is more); the caller frees it. */
+static char *padded(const char *head, size_t len)
+{
+	size_t used = strlen(head);
+	char *text = xmalloc((len > used ? len : used) + 1);
+	memcpy(text, head, used + 1);
+	if (len <= used)
+		return text;
+	memset(text + used, '.', len - used);
+	text[len] = '\0';
+	return text;
+}
+
+static void tell(struct fake_journal *journal, const struct row *row)
+{
+	char head[64];
+	snprintf(head, sizeof(head), "E %lld %s ", (long long)row->id, row->type);
+	char *text = padded(head, row->len);
+	const struct event event = {
+		.id = row->id,
+		.uid = row->uid,
+		.type = row->type,
+		.text = text,
+		.len = strlen(text),
+		.broadcast = row->broadcast,
+	};
+	if (journal->turn->stage == PULL)
+		hub_turn_event(journal->hub, &event);
+	else
+		hub_turn_page(journal->hub, journal->turn->page, &event);
+	free(text);
+}
+
+static void answer(struct fake_journal *journal, size_t wish)
+{
+	char head[64];
+	const char *type = journal->turn->wishes[wish].type;
+	if (!strcmp(type, "unknown")) {
+		hub_turn_init(journal->hub, wish, NULL, 0);
+		return;
+	}
+	snprintf(head, sizeof(head), "I %s %u ", type, journal->turn->to);
+	char *text = padded(head, journal->answer_len);
+	hub_turn_init(journal->hub, wish, text, strlen(text));
+	free(text);
+}
+
+/* ---- turns ---- */
+
+unsigned fake_number(const char *text)
+{
+	const char *last = strrchr(text, '.');
+	assert_non_null(last);
+	return (unsigned)strtoul(last + 1, NULL, 10);
+}
+
+static struct fake_page copy_page(const struct page *page)
+{
+	const struct window *window = &page->window;
+	return (struct fake_page){
+		.uid = xstrdup(page->uid),
+		.since = xstrdup(window->from->text),
+		.from = fake_number(window->from->text),
+		.to = window->to ? fake_number(window->to->text) : UINT_MAX,
+		.after = window->after,
+		.check = page->check,
+	};
+}
+
+void fake_turn_plan(struct fake_journal *journal)
+{
+	assert_null(journal->turn);
+	journal->wanted = false;
+	const struct plan *plan = hub_turn_plan(journal->hub);
+	struct fake_turn *turn = xcalloc(1, sizeof(*turn));
+	turn->n_pages = plan->n_pages;
+	turn->most_rows = plan->page_rows;
+	turn->pages = xcalloc(turn->n_pages + 1, sizeof(*turn->pages));
+	for (size_t i = 0; i < turn->n_pages; i++)
+		turn->pages[i] = copy_page(&plan->pages[i]);
+	turn->n_wishes = plan->n_wishes;
+	turn->wishes = xcalloc(turn->n_wishes + 1, sizeof(*turn->wishes));
+	for (size_t i = 0; i < turn->n_wishes; i++)
+		turn->wishes[i] = (struct fake_wish){
+			xstrdup(plan->wishes[i].type), xstrdup(plan->wishes[i].uid)};
+	const struct position *position = hub_position(journal->hub);
+	turn->first = !*position->text;
+	turn->from = turn->first ? 0 : fake_number(position->text);
+	journal->turn = turn;
+}
+
+static void turn_free(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	journal->turn = NULL;
+	for (size_t i = 0; i < turn->n_pages; i++) {
+		free(turn->pages[i].uid);
+		free(turn->pages[i].since);
+	}
+	for (size_t i = 0; i < turn->n_wishes; i++) {
+		free(turn->wishes[i].type);
+		free(turn->wishes[i].uid);
+	}
+	free(turn->pages);
+	free(turn->wishes);
+	free(turn);
+}
+
+static void begin(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	char text[32];
+	turn->to = journal->commits;
+	snprintf(text, sizeof(text), "1.0.0.%u", turn->to);
+	struct position *to = position_create(text, text);
+	hub_turn_begin(journal->hub, to);
+	position_unref(&to);
+	turn->stage = PULL;
+}
+
+static bool between(const struct row *row, unsigned from, unsigned to)
+{
+	return row->commit && row->commit > from && row->commit <= to;
+}
+
+static void pull(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	while (!turn->first && turn->at < journal->n_rows) {
+		const struct row *row = &journal->rows[turn->at++];
+		if (between(row, turn->from, turn->to)) {
+			tell(journal, row);
+			return;
+		}
+	}
+	turn->at = 0;
+	turn->stage = PAGES;
+}
+
+static bool on_page(const struct fake_turn *turn, const struct row *row)
+{
+	const struct fake_page *page = &turn->pages[turn->page];
+	unsigned to = page->to < turn->to ? page->to : turn->to;
+	return row->id > page->after && between(row, page->from, to) &&
+	       (row->broadcast || (row->uid && !strcmp(page->uid, row->uid)));
+}
+
+/* Why a page's cursor does not hold, or NULL. */
+static const char *lost(const struct fake_journal *journal, const struct fake_page *page)
+{
+	if (strncmp(page->since, "1.", 2) != 0)
+		return "epoch";
+	if (page->from < journal->pruned)
+		return "pruned";
+	return page->from > journal->turn->to ? "cursor" : NULL;
+}
+
+static void next_page(struct fake_turn *turn)
+{
+	turn->page++;
+	turn->at = turn->page_rows = 0;
+}
+
+static void check_page(struct fake_journal *journal, struct fake_page *page)
+{
+	const char *reason = lost(journal, page);
+	page->check = false;
+	hub_turn_resume(journal->hub, journal->turn->page, reason);
+	if (reason)
+		next_page(journal->turn);
+}
+
+static void page(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	if (turn->page == turn->n_pages) {
+		turn->stage = ANSWERS;
+		return;
+	}
+	if (turn->pages[turn->page].check) {
+		check_page(journal, &turn->pages[turn->page]);
+		return;
+	}
+	while (turn->page_rows < turn->most_rows && turn->at < journal->n_rows) {
+		const struct row *row = &journal->rows[turn->at++];
+		if (on_page(turn, row)) {
+			turn->page_rows++;
+			tell(journal, row);
+			return;
+		}
+	}
+	next_page(turn);
+}
+
+bool fake_turn_step(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	switch (turn->stage) {
+	case PLANNED:
+		begin(journal);
+		return true;
+	case PULL:
+		pull(journal);
+		return true;
+	case PAGES:
+		page(journal);
+		return true;
+	case ANSWERS:
+		if (turn->at < turn->n_wishes)
+			answer(journal, turn->at++);
+		else
+			turn->stage = DONE;
+		return true;
+	case DONE:
+		break;
+	}
+	turn_free(journal);
+	journal->turns++;
+	hub_turn_end(journal->hub);
+	return false;
+}
+
+void fake_turn_pull(struct fake_journal *journal, size_t n)
+{
+	for (size_t i = 0; i < n + 1; i++) {
+		assert_true(journal->turn->stage <= PULL);
+		fake_turn_step(journal);
+	}
+}
+
+void fake_turn_end(struct fake_journal *journal)
+{
+	while (fake_turn_step(journal))
+		;
+}
+
+void fake_turn_abort(struct fake_journal *journal)
+{
+	if (!journal->turn)
+		return;
+	turn_free(journal);
+	hub_turn_abort(journal->hub);
+	journal->wanted = true; /* a new connection begins with a turn */
+}
+
+void fake_turn(struct fake_journal *journal)
+{
+	fake_turn_plan(journal);
+	fake_turn_end(journal);
+}
+
+void fake_turns(struct fake_journal *journal)
+{
+	while (journal->wanted)
+		fake_turn(journal);
+}
