@@ -17,6 +17,7 @@
 -- Advisory locks, by (class, key of the bridge):
 --   1885823793 'pgc1'  alive: held by a bridge's session as long as it lives
 --   1885823794 'pgc2'  asleep: held by a bridge while it waits for the bell; writers try it shared
+--   1885823795 'pgc3'  pruning (key 0): held by pgcast.prune
 
 begin;
 
@@ -124,6 +125,7 @@ comment on sequence pgcast.source_number_seq is 'Numbers of pgcast.source';
 create table if not exists pgcast.ring (
 	one boolean primary key default true check (one),
 	current smallint not null default 0 check (current between 0 and 2),
+	since timestamptz not null default clock_timestamp(),
 	pruned_xid xid8 not null default '0',
 	pruned_id bigint not null default 0
 );
@@ -131,10 +133,21 @@ comment on table pgcast.ring is
 	'One row: the slot of the journal that writers fill. The journal is a ring of three slots.';
 
 comment on column pgcast.ring.current is 'The slot that writers fill';
+comment on column pgcast.ring.since is 'Since when they do';
 comment on column pgcast.ring.pruned_xid is 'The greatest transaction id that has been pruned';
 comment on column pgcast.ring.pruned_id is 'The greatest event id of that transaction';
 
 insert into pgcast.ring default values on conflict do nothing;
+
+create table if not exists pgcast.horizon (
+	at timestamptz primary key default clock_timestamp(),
+	xid xid8 not null
+);
+comment on table pgcast.horizon is
+	'What pgcast.prune has seen finished, and when: retention counts from there, not from the writing';
+comment on column pgcast.horizon.at is 'When it was seen';
+comment on column pgcast.horizon.xid is 'All transactions below it had ended';
+comment on index pgcast.horizon_pkey is 'Times of looks';
 
 create table if not exists pgcast.bridge (
 	key int primary key,
@@ -682,8 +695,9 @@ begin
 		end if;
 		fn := fn || case t.result when 'trigger' then '()'
 			else '(r record, out to_uid text, out data json)' end;
+		-- Times in UTC, as in an init: a row looks the same whoever wrote it.
 		execute format('create or replace function %s returns %s language plpgsql security definer'
-			' set search_path = pg_catalog, pg_temp as %L',
+			' set search_path = pg_catalog, pg_temp set timezone = ''UTC'' as %L',
 			fn, t.result, format(t.body, variadic snippets));
 		fn := replace(fn, ', out to_uid text, out data json', '');
 		execute format('revoke all on function %s from public', fn);
@@ -987,7 +1001,8 @@ begin
 	-- One at a time; writers only read the table and are not kept waiting.
 	lock table pgcast.bridge in share row exclusive mode;
 	if here <> (select m.epoch from pgcast.meta m) then
-		truncate pgcast.event;
+		truncate pgcast.event, pgcast.horizon;
+		update pgcast.ring g set pruned_xid = '0', pruned_id = 0;
 		update pgcast.meta m set epoch = here;
 	end if;
 	for mine in select b.key from pgcast.bridge b order by b.key loop
@@ -1008,6 +1023,82 @@ comment on function pgcast.bridge_join() is
 	'Gives the session a bridge''s key: it now holds the lock (1885823793, key) until it ends, and'
 	' sleeps by holding (1885823794, key). Empties the journal when it comes from another cluster,'
 	' whose transaction ids mean nothing here. Not on a standby.';
+
+create or replace function pgcast.slot_in_use(slot int) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$ select exists (select from pgcast.event e where e.slot = slot_in_use.slot) $$;
+comment on function pgcast.slot_in_use(int) is 'Whether the slot of the journal has rows';
+
+create or replace function pgcast.prune(keep interval) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+as $$
+declare
+	now constant timestamptz := clock_timestamp();
+	settled xid8;
+	slot int;
+	since timestamptz;
+begin
+	if prune.keep is null or prune.keep < interval '0' then
+		raise exception 'pgcast: keep must be an interval that is not negative'
+			using errcode = 'invalid_parameter_value';
+	end if;
+	-- One at a time, of however many bridges.
+	if not pg_try_advisory_xact_lock(1885823795, 0) then
+		return 0;
+	end if;
+	insert into pgcast.horizon (at, xid)
+	select now, pg_snapshot_xmin(pg_current_snapshot())
+	where not exists (select from pgcast.horizon h where h.at > now - prune.keep / 100);
+	select max(h.xid) into settled from pgcast.horizon h where h.at <= now - prune.keep;
+	delete from pgcast.horizon h where h.xid < settled;
+
+	select g.current, g.since into slot, since from pgcast.ring g;
+	if now - since >= prune.keep / 2 and pgcast.slot_in_use(slot)
+			and not pgcast.slot_in_use((slot + 1) % 3) then
+		slot := (slot + 1) % 3;
+		update pgcast.ring g set current = slot, since = now;
+	end if;
+	-- The oldest slot is the one that will be current next.
+	return pgcast.empty_slot((slot + case when pgcast.slot_in_use((slot + 1) % 3) then 1 else 2 end) % 3,
+		settled);
+end
+$$;
+comment on function pgcast.prune(interval) is
+$$Drops journal entries that have been visible for longer than keep, a third of the ring at a time, so
+that some stay for up to twice as long; cursors from before them are refused with reset. Bridges call
+it once a prune_interval; calling it by hand is harmless. Returns how many it dropped. Waits no longer
+than 100 ms for any lock, and then does less; writers are not kept waiting.$$;
+
+create or replace function pgcast.empty_slot(slot int, settled xid8) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+	last record;
+	rows bigint;
+begin
+	if empty_slot.settled is null or not pgcast.slot_in_use(slot) then
+		return 0;
+	end if;
+	select count(*) into rows from pgcast.event e where e.slot = empty_slot.slot;
+	-- The lock waits for those who still write there, with a snapshot from before the ring turned.
+	execute format('lock table pgcast.event_%s in access exclusive mode', slot);
+	select e.xid, e.id into last from pgcast.event e where e.slot = empty_slot.slot
+	order by e.xid desc, e.id desc limit 1;
+	if last.xid >= empty_slot.settled then
+		return 0;
+	end if;
+	execute format('truncate pgcast.event_%s', slot);
+	update pgcast.ring g set pruned_xid = last.xid, pruned_id = last.id
+	where last.xid > g.pruned_xid;
+	return rows;
+exception when lock_not_available then
+	return 0;
+end
+$$;
+comment on function pgcast.empty_slot(int, xid8) is
+	'Empties a slot in which every transaction is below settled; else, or when somebody is at work in'
+	' it, does nothing. Returns the number of events.';
 
 -- The comparison in the column's own type is there for the index, the one as text decides.
 create or replace function pgcast.uid_condition(relation regclass, uid_column name, uid text)
@@ -1051,7 +1142,8 @@ comment on function pgcast.uid_condition(regclass, name, text) is
 	' column''s type has that text';
 
 create or replace function pgcast.newest(number int, uid text) returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 as $$
 declare
 	s pgcast.source := (select s from pgcast.source s where s.number = newest.number);
@@ -1118,7 +1210,7 @@ begin
 	execute format('grant usage on schema pgcast to %I', role);
 	execute format('grant select on pgcast.event, pgcast.meta, pgcast.ring, pgcast.watched to %I', role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
-		' pgcast.init(text, text) to %I', role);
+		' pgcast.init(text, text), pgcast.prune(interval) to %I', role);
 end
 $$;
 comment on function pgcast.grant_bridge(name) is

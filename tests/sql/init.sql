@@ -1,6 +1,6 @@
 -- The answer to a client's init.
 begin;
-select plan(19);
+select plan(20);
 set local client_min_messages = error;
 
 create table note (id int primary key, uid text, n int);
@@ -58,6 +58,15 @@ select pgcast.watch('keyless', init_limit => 2);
 insert into keyless values ('ann', 3, 3), ('ann', 1, 1), ('ann', 2, 2);
 select is(pgcast.init('keyless', 'ann')::json->>'data', '[{"uid":"ann","at":2,"v":2},{"uid":"ann","at":3,"v":3}]',
 	'without a primary key, what follows the uid in its index is the order');
+
+create table moment (id int primary key, uid text, at timestamptz);
+create index on moment (uid, id);
+select pgcast.watch('moment');
+set local timezone = 'Asia/Tokyo';
+insert into moment values (1, 'ann', '2026-01-01 00:00+00');
+set local timezone = 'Europe/Paris';
+select is(pgcast.init('moment', 'ann')::json->'data'->>0, (select data::text from pgcast.event where type = 'moment'),
+	'a row looks as in its events, whatever the time zones of the sessions');
 
 select * from finish();
 rollback;
