@@ -14,13 +14,15 @@
 #include "session.h"
 #include "settings.h"
 #include "turns.h"
+#include "upkeep.h"
 #include "wsd.h"
 
 enum { EXIT_USAGE = 64, EXIT_SETTINGS = 78 };
 
 /* Milliseconds. */
 #define TICK 1000
-#define FAREWELL 2000 /* for closing handshakes, at the end */
+#define DRAIN_TICK 50 /* between batches of clients that are told to reconnect */
+#define FAREWELL 2000 /* for the last ones' closing handshakes */
 
 struct daemon {
 	uv_loop_t loop;
@@ -30,11 +32,13 @@ struct daemon {
 	struct pglink *link;
 	struct session *session;
 	struct turns *turns;
+	struct upkeep *upkeep;
 	struct wsd *wsd;
 	struct service *service;
 	bool checking; /* --check: ends at the first result */
 	bool stopping;
 	uint64_t stop_by;
+	size_t drain_share; /* clients per batch */
 	int status;
 };
 
@@ -74,6 +78,7 @@ static void on_session(void *ctx, const struct session_facts *facts)
 		return;
 	}
 	say_status(daemon);
+	upkeep_connected(daemon->upkeep, facts);
 	turns_connected(daemon->turns, facts);
 }
 
@@ -126,21 +131,30 @@ static void on_tick(uv_timer_t *timer)
 	struct daemon *daemon = timer->data;
 	hub_tick(daemon->hub);
 	say_status(daemon);
-	bool over = !hub_clients(daemon->hub) || uv_now(&daemon->loop) >= daemon->stop_by;
-	if (daemon->stopping && over)
+}
+
+/* Clients are told to reconnect bit by bit, so that they do not all come back at once. */
+static void on_drain_tick(uv_timer_t *timer)
+{
+	struct daemon *daemon = timer->data;
+	hub_tick(daemon->hub);
+	hub_close(daemon->hub, daemon->drain_share, CLOSE_RESTART, "restart");
+	if (!hub_clients(daemon->hub) || uv_now(&daemon->loop) >= daemon->stop_by)
 		uv_stop(&daemon->loop);
 }
 
 static void on_stop(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	log_info("stopping: telling %zu clients to reconnect", hub_clients(daemon->hub));
+	size_t clients = hub_clients(daemon->hub);
+	uint64_t drain = (uint64_t)daemon->settings->drain_time;
+	log_info("stopping: telling %zu clients to reconnect", clients);
 	daemon->stopping = true;
-	daemon->stop_by = uv_now(&daemon->loop) + FAREWELL;
+	daemon->stop_by = uv_now(&daemon->loop) + drain + FAREWELL;
+	daemon->drain_share = clients / (drain / DRAIN_TICK + 1) + 1;
 	service_stopping(daemon->service);
 	wsd_stop_listening(daemon->wsd);
-	hub_close(daemon->hub, SIZE_MAX, CLOSE_RESTART, "restart");
-	uv_timer_start(&daemon->tick, on_tick, 0, TICK / 20);
+	uv_timer_start(&daemon->tick, on_drain_tick, 0, DRAIN_TICK);
 }
 
 static void on_reload(void *ctx)
@@ -157,6 +171,7 @@ static void connect_database(struct daemon *daemon)
 	daemon->link = pglink_create(&daemon->loop, daemon->settings->database, &hooks);
 	daemon->session = session_create(daemon->link, daemon->settings, on_session, daemon);
 	daemon->turns = turns_create(&daemon->loop, daemon->settings, daemon->link, daemon->hub);
+	daemon->upkeep = upkeep_create(&daemon->loop, daemon->settings, daemon->link);
 	pglink_start(daemon->link);
 }
 
@@ -181,6 +196,7 @@ static bool begin(struct daemon *daemon)
 static void end(struct daemon *daemon)
 {
 	wsd_destroy(&daemon->wsd);
+	upkeep_destroy(&daemon->upkeep);
 	turns_destroy(&daemon->turns);
 	session_destroy(&daemon->session);
 	pglink_destroy(&daemon->link);

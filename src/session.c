@@ -44,11 +44,13 @@ struct session {
 	"select pgcast.schema_version(),"                                                          \
 	"       has_table_privilege('pgcast.event', 'select')"                                     \
 	"       and has_function_privilege('pgcast.bridge_join()', 'execute')"                     \
-	"       and has_function_privilege('pgcast.init(text, text)', 'execute'),"                 \
+	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"
+"       and has_function_privilege('pgcast.prune(interval)', 'execute'),"
 	"       current_user, current_database()"
 
-static void ask(struct session *session, const char *sql,
-	void (*row)(void *ctx, const struct row *row), void (*done)(void *ctx))
+	static void
+	ask(struct session *session, const char *sql, void (*row)(void *ctx, const struct row *row),
+		void (*done)(void *ctx))
 {
 	pglink_send(session->link,
 		&(struct query){.sql = sql, .row = row, .done = done, .ctx = session});
