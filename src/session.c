@@ -44,9 +44,9 @@ struct session {
 	"select pgcast.schema_version(),"                                                          \
 	"       has_table_privilege('pgcast.event', 'select')"                                     \
 	"       and has_function_privilege('pgcast.bridge_join()', 'execute')"                     \
-	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"
-"       and has_function_privilege('pgcast.prune(interval)', 'execute'),"
-	"       current_user, current_database()"
+	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"                  \
+	"       and has_function_privilege('pgcast.prune(interval)', 'execute'),"
+"       current_user, current_database()"
 
 	static void
 	ask(struct session *session, const char *sql, void (*row)(void *ctx, const struct row *row),
