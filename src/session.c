@@ -23,34 +23,33 @@ struct session {
 /* Invalid UTF-8 in an SQL_ASCII database would fail every fetch in UTF8: it is taken as it is, and
  * repaired when it is put into frames. statement_timeout stays below pglink's limit for an answer.
  */
-#define SETTINGS                                                                                   \
-	"select set_config(v.name, v.value, false)"                                                \
-	"  from (values ('client_encoding', case current_setting('server_encoding')"               \
-	"                  when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end),"                    \
-	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"               \
-	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"   \
-	"               ('search_path', 'pg_catalog'), ('jit', 'off'), ('TimeZone', 'UTC'))"       \
-	"       v(name, value)"                                                                    \
-	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))"
+static const char settings_sql[] =
+	"select set_config(v.name, v.value, false)"
+	"  from (values ('client_encoding', case current_setting('server_encoding')"
+	"                  when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end),"
+	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"
+	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"
+	"               ('search_path', 'pg_catalog'), ('jit', 'off'), ('TimeZone', 'UTC'))"
+	"       v(name, value)"
+	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))";
 
-#define FACTS                                                                                      \
-	"select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),"                      \
-	"       case when pg_catalog.to_regnamespace('pgcast') is null then 'missing'"             \
-	"            when not pg_catalog.has_schema_privilege('pgcast', 'usage') then 'rights'"    \
-	"            else 'there' end,"                                                            \
-	"       current_user, pg_catalog.current_database()"
+static const char facts_sql[] =
+	"select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),"
+	"       case when pg_catalog.to_regnamespace('pgcast') is null then 'missing'"
+	"            when not pg_catalog.has_schema_privilege('pgcast', 'usage') then 'rights'"
+	"            else 'there' end,"
+	"       current_user, pg_catalog.current_database()";
 
-#define RIGHTS                                                                                     \
-	"select pgcast.schema_version(),"                                                          \
-	"       has_table_privilege('pgcast.event', 'select')"                                     \
-	"       and has_function_privilege('pgcast.bridge_join()', 'execute')"                     \
-	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"                  \
+static const char rights_sql[] =
+	"select pgcast.schema_version(),"
+	"       has_table_privilege('pgcast.event', 'select')"
+	"       and has_function_privilege('pgcast.bridge_join()', 'execute')"
+	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"
 	"       and has_function_privilege('pgcast.prune(interval)', 'execute'),"
-"       current_user, current_database()"
+	"       current_user, current_database()";
 
-	static void
-	ask(struct session *session, const char *sql, void (*row)(void *ctx, const struct row *row),
-		void (*done)(void *ctx))
+static void ask(struct session *session, const char *sql,
+	void (*row)(void *ctx, const struct row *row), void (*done)(void *ctx))
 {
 	pglink_send(session->link,
 		&(struct query){.sql = sql, .row = row, .done = done, .ctx = session});
@@ -89,8 +88,8 @@ void session_start(struct session *session)
 {
 	session->facts = (struct session_facts){0};
 	session->heard = false;
-	ask(session, SETTINGS, NULL, NULL);
-	ask(session, FACTS, take_facts, check_rights);
+	ask(session, settings_sql, NULL, NULL);
+	ask(session, facts_sql, take_facts, check_rights);
 	pglink_sync(session->link);
 }
 
@@ -116,7 +115,7 @@ static void take_rights(void *ctx, const struct row *row)
 static void check_rights(void *ctx)
 {
 	struct session *session = ctx;
-	ask(session, RIGHTS, take_rights, join);
+	ask(session, rights_sql, take_rights, join);
 	pglink_sync(session->link);
 }
 
