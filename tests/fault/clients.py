@@ -1,0 +1,216 @@
+"""The torture's clients, and what each of them notes down to be compared with the journal.
+
+A client checks at once what needs no journal: nothing twice within a connection, and the changes of
+a row in their order. What it has got in all is compared at the end.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+import urllib.parse
+
+import websockets
+
+
+def checksum_of(text):
+    """As the journal's side computes it in SQL: see verdict.py."""
+    return int(hashlib.md5(text.encode()).hexdigest()[:15], 16)
+
+
+class Position:
+    """What a cursor says has been seen: epoch.anchor.at.m[.distance…]; only a test may look inside."""
+
+    def __init__(self, cursor):
+        _, _, _, m, *distances = (int(part) for part in cursor.split("."))
+        self.m, self.open = m, {m - distance for distance in distances}
+
+    def seen(self, xid):
+        return xid <= self.m and xid not in self.open
+
+
+class Notes:
+    """What a client has got."""
+
+    def __init__(self, uid):
+        self.uid = uid
+        self.got = {}  # id -> checksums of the messages with that id; more than one after lost commits
+        self.rows = {}  # (type, row) -> its last change
+        self.connection = {}  # what this connection has brought
+        self.bases = []  # cursors that the client began anew at
+        self.again = []  # (cursor resumed from, what came that had been seen before)
+        self.duplicated, self.misordered, self.latencies = [], [], []
+
+    def connected(self, cursor):
+        self.connection = {}
+        self.again.append((cursor, []))
+
+    def forget_order(self):
+        """History went another way: what happened may happen again, differently."""
+        self.connection, self.rows = {}, {}
+        self.again.append((None, []))
+
+    def take(self, text, message):
+        id, checksum = message["id"], checksum_of(text)
+        if self.connection.get(id) == checksum:
+            self.duplicated.append(id)
+        self.connection[id] = checksum
+        sums = self.got.setdefault(id, set())
+        if checksum in sums:
+            self.again[-1][1].append(id)
+            return False
+        sums.add(checksum)
+        self._order(message)
+        return True
+
+    def _order(self, message):
+        data = message["data"]
+        if not isinstance(data, dict) or "version" not in data:
+            return
+        row = message["type"], data["id"]
+        step = 2 * data["version"] + (message["op"] == "delete")
+        if self.rows.get(row, 0) >= step:
+            self.misordered.append(message["id"])
+        self.rows[row] = step
+        if "sent" in data:
+            self.latencies.append(time.time() - data["sent"])
+
+
+class Client:
+    """On pgcast.v1: drops out at random points, and resumes from its latest cursor."""
+
+    def __init__(self, ports, random, uid, *, careless=None, calm=False):
+        self.ports, self.random, self.uid = ports, random, uid
+        self.notes = Notes(uid)
+        self.cursors = []
+        self.resumes, self.resets, self.refusals = 0, [], {}
+        self.careless = careless  # sabotage: what it does wrong, once
+        self.held = None
+        self.silent, self.unexplained = 0, False  # cursors that did not hold, and no reset said so
+        self.stopping = False
+        self.calm = calm
+        self.began = asyncio.Event()
+        self.markers = set()
+        self.socket = None
+
+    def _url(self, cursor):
+        query = {"uid": self.uid} | ({"since": cursor} if cursor else {})
+        return f"ws://127.0.0.1:{self.random.choice(self.ports)}/?{urllib.parse.urlencode(query)}"
+
+    async def run(self):
+        while not self.stopping:
+            # mostly from the latest cursor; an older one has to do as well
+            cursor = None
+            if self.cursors:
+                cursor = self.random.choice(self.cursors if self.random.random() < 0.1 else self.cursors[-1:])
+            try:
+                await self._connection(cursor)
+            except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException) as error:
+                code = getattr(error, "code", None) or type(error).__name__
+                self.refusals[code] = self.refusals.get(code, 0) + 1
+            await asyncio.sleep(self.random.uniform(0, 0.5))
+
+    async def _connection(self, cursor):
+        async with websockets.connect(
+                self._url(cursor), subprotocols=["pgcast.v1"], compression=None, ping_interval=None,
+                max_size=None, max_queue=16, open_timeout=5, close_timeout=1) as socket:
+            self.socket = socket
+            self.notes.connected(cursor)
+            fate = asyncio.ensure_future(self._fate(socket))
+            try:
+                async for text in socket:
+                    self._message(text)
+                    while not self.calm and self.stalled > time.monotonic():
+                        await asyncio.sleep(0.05)
+            finally:
+                fate.cancel()
+                self.socket = None
+
+    stalled = 0.0
+
+    async def _fate(self, socket):
+        """What happens to a connection sooner or later."""
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / 5))
+            if self.calm:
+                continue
+            what = self.random.choice(["close", "abort", "stall"])
+            if what == "close":
+                await socket.close()
+            elif what == "abort":
+                socket.transport.abort()
+            else:
+                self.stalled = time.monotonic() + self.random.uniform(0.5, 8)
+
+    def _message(self, text):
+        message = json.loads(text)
+        if message["type"] == "pgcast":
+            self._control(message)
+        elif message["type"] == "marker":
+            self.markers.add(message["data"])
+        elif not (self.careless and self._be_careless(text, message)):
+            self.notes.take(text, message)
+
+    def _control(self, message):
+        if message["op"] == "hello":
+            self.greeted = message
+            self.silent += self.unexplained
+            self.unexplained = bool(self.cursors) and not message["resumed"]
+            if message["resumed"]:
+                self.resumes += 1
+            elif not self.cursors:
+                self.notes.bases.append(message["cursor"])
+                self.began.set()
+        if message["op"] == "reset":
+            self.unexplained = False
+            self.resets.append(message["reason"])
+            self.notes.forget_order()
+            if not self.greeted["resumed"] and self.notes.bases[-1] != self.greeted["cursor"]:
+                self.notes.bases.append(self.greeted["cursor"])
+        if "cursor" in message:
+            self.cursors = self.cursors[-4:] + [message["cursor"]]
+
+    def _be_careless(self, text, message):
+        """Makes one mistake of the kind that the comparison is there to find."""
+        if self.careless == "lose" and message["op"] == "insert":
+            self.careless = None
+            return True
+        if self.careless == "repeat" and message["op"] == "insert":
+            self.careless = None
+            self.notes.take(text, message)
+        if self.careless == "alter" and message["op"] == "insert":
+            self.careless = None
+            self.notes.take(text.replace("x", "y", 1), message)
+            return True
+        if self.careless == "swap" and "version" in message["data"]:
+            if self.held is None and message["op"] == "update":
+                self.held = text
+                return True
+            held = json.loads(self.held) if self.held else None
+            if held and (held["type"], held["data"]["id"]) == (message["type"], message["data"]["id"]):
+                self.careless = None
+                self.notes.take(text, message)
+                self.notes.take(self.held, held)
+                return True
+        return False
+
+
+class Naive:
+    """What many do instead: asks the journal for what has a greater id than the last one seen."""
+
+    def __init__(self, connect):
+        self.connect, self.ids, self.stopping = connect, set(), False
+
+    async def run(self):
+        last = 0
+        while not self.stopping:
+            with contextlib.suppress(Exception):
+                async with await self.connect() as db:
+                    while not self.stopping:
+                        rows = await (await db.execute(
+                            "select id from pgcast.event where id > %s order by id", (last,))).fetchall()
+                        self.ids.update(id for id, in rows)
+                        last = max([last, *(id for id, in rows)])
+                        await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)

@@ -1,0 +1,321 @@
+"""Tortures bridges with everything that may happen at once, and compares what clients got with the
+journal.
+
+    torture.py [--minutes N] [--seed N] [--asynchronous] [--calm] [--sabotage] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "e2e")]
+
+import psycopg  # noqa: E402
+
+from clients import Client, Naive  # noqa: E402
+from harness import Bridge, Cluster, Database, eventually  # noqa: E402
+from proxy import Proxy  # noqa: E402
+from verdict import Verdict  # noqa: E402
+from writers import Writers  # noqa: E402
+
+UIDS = [f"u{n}" for n in range(8)]
+SETTLE = 60  # seconds from the last fault until everybody has to have everything
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Site:
+    """A bridge that is started again on the same port whenever it is killed, and its network."""
+
+    def __init__(self, database):
+        self.database, self.port = database, free_port()
+        self.log = []
+
+    async def start(self):
+        directory = self.database.cluster.directory
+        self.to_database = await Proxy(f"{directory}/.s.PGSQL.5432").start()
+        self.to_clients = await Proxy(("127.0.0.1", self.port)).start()
+        self.run()
+
+    def run(self):
+        self.bridge = Bridge(
+            f"host=127.0.0.1 port={self.to_database.port} dbname={self.database.name} user=bridge",
+            listen=f"127.0.0.1:{self.port}", send_buffer="32kB", slow_timeout="4s", ping_interval="2s",
+            ping_timeout="6s", drain_time="300ms")
+        self.bridge.log = self.log  # of all its lives
+
+    async def again(self, number):
+        """Ends it, starts the next one."""
+        self.bridge.signal(number)
+        code = await asyncio.to_thread(self.bridge.wait)
+        if number == signal.SIGTERM and code:
+            self.log.append(f"torture: ended with {code} at SIGTERM")
+        self.run()
+
+    async def stop(self):
+        await self.to_clients.stop()
+        self.code = await asyncio.to_thread(self.bridge.stop)
+        await self.to_database.stop()
+
+    def broken(self):
+        """Ended by itself."""
+        return self.bridge.process.poll() is not None
+
+
+class Faults:
+    """One thing after the other goes wrong, in two lanes: servers, and the clients' network."""
+
+    def __init__(self, database, sites, random, mean):
+        self.database, self.sites, self.random, self.mean = database, sites, random, mean
+        self.counts = Counter()
+        self.stopping = False
+
+    async def run(self):
+        await asyncio.gather(
+            self._lane(self.mean, [self.kill_bridge, self.restart_bridge, self.restart_database,
+                                   self.crash_database, self.terminate_backend, self.freeze_backend,
+                                   self.cut_database, self.reset_database, self.slow_database,
+                                   self.slice_database, self.black_hole_database]),
+            self._lane(self.mean, [self.cut_clients, self.reset_clients, self.slow_clients,
+                                   self.slice_clients, self.black_hole_clients]))
+
+    async def _lane(self, mean, faults):
+        waiting = []
+        while not self.stopping:
+            await asyncio.sleep(self.random.uniform(0, 2 * mean))
+            if not waiting:  # each once before any comes again
+                waiting = self.random.sample(faults, len(faults))
+            fault = waiting.pop()
+            self.counts[fault.__name__] += 1
+            await fault(self.random.choice(self.sites))
+
+    def _while(self):
+        return asyncio.sleep(self.random.uniform(0.5, 4))
+
+    async def kill_bridge(self, site):
+        await site.again(signal.SIGKILL)
+
+    async def restart_bridge(self, site):
+        await site.again(signal.SIGTERM)
+
+    async def restart_database(self, site):
+        await asyncio.to_thread(self.database.cluster.down)
+        await asyncio.to_thread(self.database.cluster.up)
+
+    async def crash_database(self, site):
+        await asyncio.to_thread(self.database.cluster.crash)
+        await asyncio.to_thread(self.database.cluster.up)
+
+    def _backends(self):
+        with self.database.connect() as db:
+            return [pid for pid, in db.execute(
+                "select pid from pg_stat_activity where application_name = 'pgcast'").fetchall()]
+
+    async def terminate_backend(self, site):
+        for pid in await asyncio.to_thread(self._backends):
+            await asyncio.to_thread(self.database.execute, f"select pg_terminate_backend({pid})")
+
+    async def freeze_backend(self, site):
+        pids = await asyncio.to_thread(self._backends)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self.random.choice([1, 3, 8]))
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    async def cut_database(self, site):
+        site.to_database.cut()
+
+    async def reset_database(self, site):
+        site.to_database.reset()
+
+    async def slow_database(self, site):
+        with site.to_database.slow(0.05):
+            await self._while()
+
+    async def slice_database(self, site):
+        with site.to_database.sliced(37):
+            await self._while()
+
+    async def black_hole_database(self, site):
+        with site.to_database.black_hole():
+            await self._while()
+        if self.random.random() < 0.5:
+            site.to_database.reset()
+
+    async def cut_clients(self, site):
+        site.to_clients.cut()
+
+    async def reset_clients(self, site):
+        site.to_clients.reset()
+
+    async def slow_clients(self, site):
+        with site.to_clients.slow(0.05):
+            await self._while()
+
+    async def slice_clients(self, site):
+        with site.to_clients.sliced(11):
+            await self._while()
+
+    async def black_hole_clients(self, site):
+        with site.to_clients.black_hole():
+            await self._while()
+        if self.random.random() < 0.5:
+            site.to_clients.reset()
+
+
+class Torture:
+    def __init__(self, options):
+        self.options = options
+        self.began = time.monotonic()
+
+    def _random(self, what):
+        """A stream of its own for each part, whatever the others draw."""
+        return random.Random(f"{self.options.seed} {what}")
+
+    async def run(self):
+        cluster = Cluster("max_prepared_transactions=50", "wal_writer_delay=5s", "deadlock_timeout=200ms")
+        try:
+            self.database = Database(cluster)
+            self.database.install()
+            self.writers = Writers(
+                self.database.conninfo(), self._random("writers"), UIDS, rate=self.options.rate,
+                synchronous=not self.options.asynchronous)
+            self.writers.prepare()
+            return await self._on_sites([Site(self.database), Site(self.database)])
+        finally:
+            cluster.remove()
+
+    async def _on_sites(self, sites):
+        for site in sites:
+            await site.start()
+        try:
+            return await self._with_clients(sites)
+        finally:
+            for site in sites:
+                await site.stop()
+            if self.options.log:
+                Path(self.options.log).write_text("\n".join(
+                    f"{n}: {line}" for n, site in enumerate(sites) for line in site.log))
+
+    def _clients(self, sites):
+        ports = [site.to_clients.port for site in sites]
+        mistakes = ["lose", "repeat", "alter", "swap"] if self.options.sabotage else []
+        return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)], calm=self.options.calm,
+                       careless=mistakes[n] if n < len(mistakes) else None)
+                for n in range(self.options.clients)]
+
+    async def _with_clients(self, sites):
+        self.clients = self._clients(sites)
+        naive = Naive(lambda: psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True))
+        faults = Faults(self.database, sites, self._random("faults"), self.options.mean)
+        running = [asyncio.ensure_future(one.run()) for one in [*self.clients, naive]]
+        try:
+            await asyncio.wait_for(asyncio.gather(*(client.began.wait() for client in self.clients)), 60)
+            writing = asyncio.ensure_future(self.writers.run())
+            breaking = [] if self.options.calm else [asyncio.ensure_future(faults.run())]
+            await asyncio.wait([writing, *breaking], timeout=self.options.minutes * 60,
+                               return_when=asyncio.FIRST_COMPLETED)
+            faults.stopping = self.writers.stopping = True
+            await asyncio.gather(writing, *breaking)
+            unsettled = await self._settle()
+            await asyncio.sleep(0.1)
+            naive.stopping = True
+            return await asyncio.to_thread(self._report, faults, naive, unsettled)
+        finally:
+            for one in self.clients:
+                one.stopping = True
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _settle(self):
+        """Everybody's last message; returns how many did not get it in time."""
+        for client in self.clients:
+            client.calm = True
+        await asyncio.to_thread(self.database.publish, None, "end")
+        with contextlib.suppress(AssertionError):
+            await eventually(lambda: all("end" in client.markers for client in self.clients), "all", SETTLE)
+        return sum("end" not in client.markers for client in self.clients)
+
+    def _report(self, faults, naive, unsettled):
+        with self.database.connect() as db:
+            verdict = Verdict(db)
+        wrong, due, ids = Counter(), 0, {}
+        for number, client in enumerate(self.clients):
+            n, found = verdict.compare(client)
+            due += n
+            for kind, bad in found.items():
+                wrong[kind] += len(bad)
+                if bad:
+                    ids.setdefault(kind, []).append({"client": number, "uid": client.uid, "ids": bad[:5]})
+        latencies = sorted(late for client in self.clients for late in client.notes.latencies)
+        refusals = sum((Counter({str(k): n for k, n in client.refusals.items()}) for client in self.clients),
+                       Counter())
+        return {
+            "seed": self.options.seed, "synchronous_commit": not self.options.asynchronous,
+            "seconds": round(time.monotonic() - self.began), "events": verdict.events,
+            "transactions": self.writers.transactions, "clients": len(self.clients), "due": due,
+            "resumes": sum(client.resumes for client in self.clients),
+            "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
+            "silent": sum(client.silent for client in self.clients),
+            "ends": dict(refusals), "faults": dict(faults.counts), "unsettled": unsettled,
+            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown")},
+            "first": ids,
+            "naive_lost": len(verdict.xids.keys() - naive.ids),
+            "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1) if latencies else None
+                           for name, share in (("p50", 0.5), ("p99", 0.99))},
+        }
+
+
+def failures(report):
+    """What must not be there, by name."""
+    names = ["lost", "duplicated", "misordered", "repeated", "unsettled", "silent"]
+    if report["synchronous_commit"]:
+        names += ["resets", "unknown"]
+    return {name: report[name] for name in names if report[name]}
+
+
+def options(words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=400, help="events per second, about")
+    parser.add_argument("--mean", type=float, default=2, help="seconds between faults, on average")
+    parser.add_argument("--asynchronous", action="store_true", help="synchronous_commit = off")
+    parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
+    parser.add_argument("--sabotage", action="store_true", help="the clients make mistakes")
+    parser.add_argument("--json", help="where to write the report, too")
+    parser.add_argument("--log", help="where to write the bridges' log")
+    return parser.parse_args(words)
+
+
+def main(words):
+    chosen = options(words)
+    print(f"seed {chosen.seed}", flush=True)
+    report = asyncio.run(Torture(chosen).run())
+    for name, value in report.items():
+        print(f"{name:20} {value}")
+    if chosen.json:
+        Path(chosen.json).write_text(json.dumps(report) + "\n")
+    return int(bool(failures(report)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""Compares what clients have got with the journal."""
+
+from clients import Position
+
+# The message as the protocol has it; the test has its own idea of it, so that a change shows.
+JOURNAL = """
+select id, xid::text::bigint, uid, broadcast, ('x' || left(md5(
+    '{"type":' || to_json(type)::text || ',"op":"' || op || '","id":' || id
+    || ',"at":"' || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","data":' || coalesce(data::text, 'null')
+    || case when old is null then '' else ',"old":' || old::text end || '}'), 15))::bit(60)::bigint
+from pgcast.event where type <> 'marker'
+"""
+
+
+class Verdict:
+    def __init__(self, db):
+        self.everybodys, self.of_uid, self.xids = [], {}, {}
+        for id, xid, uid, broadcast, checksum in db.execute(JOURNAL).fetchall():
+            self.xids[id] = xid
+            rows = self.everybodys if broadcast else self.of_uid.setdefault(uid, [])
+            rows.append((id, xid, checksum))
+        self.events = len(self.xids)
+
+    def compare(self, client):
+        """Counts, and for each kind some ids to begin searching with."""
+        notes = client.notes
+        rows = self.of_uid.get(notes.uid, []) + self.everybodys
+        base = Position(notes.bases[-1]) if notes.bases else Position("0.0.0.0")
+        due = [(id, checksum) for id, xid, checksum in rows if not base.seen(xid)]
+        there = {(id, checksum) for id, _, checksum in rows}
+        found = {
+            "lost": [id for id, checksum in due if checksum not in notes.got.get(id, ())],
+            "duplicated": notes.duplicated,
+            "misordered": notes.misordered,
+            "unknown": [id for id, sums in notes.got.items() for sum in sums if (id, sum) not in there],
+            "repeated": [id for cursor, ids in notes.again if cursor
+                         for at in [Position(cursor)]
+                         for id in ids if id in self.xids and at.seen(self.xids[id])],
+        }
+        return len(due), found

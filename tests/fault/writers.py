@@ -1,0 +1,188 @@
+"""The torture's writers: everything that a transaction may do to watched tables.
+
+Every row carries a version that each change of it counts up, under the row's lock: so whoever sees
+the changes of a row in another order than they happened in can tell.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import psycopg
+
+TABLES = """
+create table item(id bigint generated always as identity primary key, uid text, version int, pad text);
+create table part(id bigint generated always as identity, uid text, version int, pad text)
+    partition by hash (id);
+create table part_0 partition of part for values with (modulus 2, remainder 0);
+create table part_1 partition of part for values with (modulus 2, remainder 1);
+create table news(id bigint generated always as identity primary key, version int, pad text);
+create table prep(id bigint generated always as identity primary key, uid text, version int, pad text);
+create index on item (uid);
+create index on part (id);
+create index on part (uid);
+create index on prep (uid);
+select pgcast.watch('item'), pgcast.watch('part'), pgcast.watch('news', null),
+    pgcast.watch('prep', bell => false);
+"""
+HOT = 20  # rows that everybody updates
+
+INSERT = "insert into {t}(uid, version, pad) select {uid}, 1, repeat('x', {pad}) from generate_series(1, {n}) i"
+
+
+class Abandon(Exception):
+    """Rolls a transaction back."""
+
+
+class Writers:
+    def __init__(self, conninfo, random, uids, *, writers=12, rate=400, synchronous=True):
+        self.conninfo, self.random, self.uids = conninfo, random, uids
+        self.synchronous = synchronous
+        self.pause = writers / rate * 4  # seconds a writer rests per transaction, about
+        self.count = writers
+        self.stopping = False
+        self.transactions = self.failures = 0
+        self.prepared = 0
+
+    def prepare(self):
+        with psycopg.connect(self.conninfo, autocommit=True) as db:
+            db.execute(TABLES)
+            for table in "item", "part":
+                db.execute(INSERT.format(t=table, uid=f"'{self.uids[0]}'", pad=10, n=HOT))
+
+    async def run(self):
+        await asyncio.gather(*(self._writer(number) for number in range(self.count)))
+        await self._finish_prepared()
+
+    async def _writer(self, number):
+        published = 0
+        while not self.stopping:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                        self.conninfo, autocommit=True, connect_timeout=5) as db:
+                    await db.execute(f"set synchronous_commit = {'on' if self.synchronous else 'off'}")
+                    while not self.stopping:
+                        published += 1
+                        await self._one(db, number, published)
+                        await asyncio.sleep(self.random.expovariate(1 / self.pause))
+            except psycopg.OperationalError:
+                self.failures += 1  # the server went away
+                await asyncio.sleep(0.2)
+
+    async def _one(self, db, number, published):
+        """One transaction of some kind."""
+        kind = self.random.choices(
+            [self._plain, self._update, self._rolled_back, self._savepoint, self._exception, self._early,
+             self._bulk, self._move, self._delete, self._publish, self._news, self._prepared, self._long],
+            [20, 25, 5, 8, 6, 4, 1, 8, 6, 20, 2, 4, 1])[0]
+        self.transactions += 1
+        try:
+            if kind == self._publish:
+                await self._publish(db, number, published)
+            else:
+                await kind(db)
+        except (Abandon, psycopg.errors.DeadlockDetected, psycopg.errors.DivisionByZero):
+            await db.rollback()
+
+    # what writers do; uids are ours, so that they need no quoting
+
+    def _uid(self):
+        return f"'{self.random.choice(self.uids)}'"
+
+    def _table(self):
+        return self.random.choice(["item", "item", "part"])
+
+    def _pad(self):
+        return self.random.choice([5, 50, 500, 5000])
+
+    def _insert(self, table=None, n=1, uid=None):
+        return INSERT.format(t=table or self._table(), uid=uid or self._uid(), pad=self._pad(), n=n)
+
+    def _touch(self, n=1):
+        """Updates rows that others update, too."""
+        ids = self.random.sample(range(1, HOT + 1), n)
+        return f"update {self._table()} set version = version + 1 where id = any (array{ids})"
+
+    async def _plain(self, db):
+        await db.execute(self._insert())
+
+    async def _update(self, db):
+        await db.execute(self._touch(self.random.choice([1, 1, 3])))
+
+    async def _rolled_back(self, db):
+        async with db.transaction():
+            await db.execute(self._insert())
+            await db.execute(self._touch())
+            raise Abandon
+
+    async def _savepoint(self, db):
+        async with db.transaction():
+            await db.execute(self._insert())
+            with contextlib.suppress(Abandon):
+                async with db.transaction():
+                    await db.execute(self._touch())
+                    await db.execute(self._insert(n=3))
+                    raise Abandon
+            async with db.transaction():
+                await db.execute(self._touch())
+
+    async def _exception(self, db):
+        await db.execute(f"""do $$ begin
+            {self._insert()};
+            begin {self._touch()}; perform 1 / 0; exception when division_by_zero then null; end;
+            {self._touch()};
+            {"perform 1 / 0;" if self.random.random() < 0.3 else ""}
+            end $$""")
+
+    async def _early(self, db):
+        """Takes its transaction id long before its events' ids."""
+        async with db.transaction():
+            await db.execute("select pg_current_xact_id()")
+            await asyncio.sleep(self.random.uniform(0, 1))
+            await db.execute(self._insert())
+
+    async def _long(self, db):
+        """Takes its events' ids long before it commits."""
+        async with db.transaction():
+            await db.execute(self._insert())
+            await asyncio.sleep(self.random.uniform(0, 4))
+            await db.execute(self._insert())
+
+    async def _bulk(self, db):
+        uid = self.random.choice(["'{}' || i % {}".format(self.uids[0][:-1], len(self.uids)), self._uid()])
+        await db.execute(INSERT.format(t=self._table(), uid=uid, pad=self.random.choice([5, 200]), n=1000))
+
+    async def _move(self, db):
+        await db.execute(f"update {self._table()} set version = version + 1, uid = {self._uid()}"
+                         f" where id = {self.random.randint(1, HOT)}")
+
+    async def _delete(self, db):
+        table = self._table()
+        await db.execute(f"delete from {table} where id in (select id from {table} where id > {HOT}"
+                         " order by random() limit 2)")
+
+    async def _publish(self, db, number, published):
+        uid = self._uid() if self.random.random() < 0.95 else "null"
+        await db.execute(f"select pgcast.publish({uid}, 'chat', json_build_object('id', {number},"
+                         f" 'version', {published}, 'sent', {time.time()}::float8))")
+
+    async def _news(self, db):
+        await db.execute(f"insert into news(version, pad) values (1, repeat('x', {self._pad()}))")
+
+    async def _prepared(self, db):
+        self.prepared += 1
+        name = f"p{self.prepared}"
+        await db.execute("begin")
+        await db.execute(self._insert("prep"))
+        await db.execute("update prep set version = version + 1 where id = currval('prep_id_seq')")
+        await db.execute(f"prepare transaction '{name}'")
+        await asyncio.sleep(self.random.uniform(0, 2))
+        word = self.random.choice(["commit", "commit", "rollback"])
+        await db.execute(f"{word} prepared '{name}'")
+
+    async def _finish_prepared(self):
+        """Those that a crash came between."""
+        async with await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True) as db:
+            cursor = await db.execute("select gid from pg_prepared_xacts where database = current_database()")
+            for gid, in await cursor.fetchall():
+                await db.execute(f"commit prepared '{gid}'")
