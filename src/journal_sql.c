@@ -36,7 +36,7 @@ const char init_sql[] =
 #define EVENT \
 	"e.id, e.uid, e.broadcast, e.type," \
 	" '{\"type\":' || to_json(e.type)::text || ',\"op\":\"' || e.op || '\",\"id\":' || e.id" \
-	" || ',\"at\":\"' || to_char(e.at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '\",\"data\":'" \
+	" || ',\"at\":\"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '\",\"data\":'" \
 	" || coalesce(e.data::text, 'null')" \
 	" || case when e.old is null then '' else ',\"old\":' || e.old::text end || '}'"
 

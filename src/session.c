@@ -171,8 +171,18 @@ static void await_echo(void *ctx)
 	pglink_sync(session->link);
 }
 
+static const char *why_poll(const struct session *session)
+{
+	if (session->settings->source == SOURCE_POLL)
+		return "as set";
+	return session->facts.standby ? "a standby does not notify"
+				      : "behind a pooler, notifications would get lost";
+}
+
 static void poll_only(struct session *session)
 {
+	log_info("database: polling every %d ms: %s", (int)session->settings->poll_interval,
+		why_poll(session));
 	session->facts.poll = true;
 	pglink_live(session->link);
 	session->ready(session->ctx, &session->facts);
