@@ -83,7 +83,7 @@ const char start_sql[] =
 
 /* What is new lies between transactions that are still in progress, or was in progress at $1 and is
  * not any more: so neither a long transaction nor the rows that one in progress has written so far are
- * ever read in vain. */
+ * ever read in vain. The offsets keep the planner from reading all of the journal instead. */
 const char pull_sql[] =
 	"with p as materialized (" FIELDS("$1") "),"
 	" x as materialized (select array(select x from p, " XIP " x where x > p.m order by x) as later),"
@@ -102,11 +102,11 @@ const char pull_sql[] =
 	" union all"
 	" select " EVENT
 	"   from r cross join lateral"
-	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi) e"
+	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e"
 	" union all"
 	" select " EVENT
 	"   from p cross join lateral unnest(p.open) o(xid) cross join lateral"
-	"        (select * from pgcast.event e where e.xid = o.xid) e"
+	"        (select * from pgcast.event e where e.xid = o.xid offset 0) e"
 	"  where o.xid not in (select " XIP ")"
 	" order by 1";
 

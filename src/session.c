@@ -22,14 +22,15 @@ struct session {
 
 /* Invalid UTF-8 in an SQL_ASCII database would fail every fetch in UTF8: it is taken as it is, and
  * repaired when it is put into frames. statement_timeout stays below pglink's limit for an answer.
- */
+ * Plans are made once, when the journal may be empty, and have to be right when it is not. */
 static const char settings_sql[] =
 	"select set_config(v.name, v.value, false)"
 	"  from (values ('client_encoding', case current_setting('server_encoding')"
 	"                  when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end),"
 	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"
 	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"
-	"               ('search_path', 'pg_catalog'), ('jit', 'off'), ('TimeZone', 'UTC'))"
+	"               ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('jit', 'off'),"
+	"               ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'))"
 	"       v(name, value)"
 	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))";
 
