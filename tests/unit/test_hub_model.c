@@ -23,11 +23,11 @@
 #define MAX_WRITERS 6
 #define NOT_STARTED UINT_MAX
 
-/* A flush's bytes (its limit and one message more), and the longest block: a write's, or a message's
- * where there are large ones. */
-#define FLUSH_MOST ((4u << 20) + (1u << 20))
+/* A flush's bytes (its limit and one message more), and the longest block: a write's, or a
+ * message's where there are large ones. */
+#define FLUSH_MOST ((4u << 20) + LARGE_MOST + BLOCK_MOST)
 #define BLOCK_MOST 71000
-#define LARGE_MOST (1u << 20)
+#define LARGE_MOST 130000
 #define REQUESTS_MOST 32
 
 static const char *const uids[] = {"u1", "u2", "u3", "u11", "u", "nobody's"};
@@ -179,15 +179,14 @@ static void ask(void)
 
 static size_t some_len(void)
 {
-	if (chance(model.large))
-		return 100000 + below(900000);
 	return chance(5) ? 60000 + below(10000) : below(400);
 }
 
 static void write_rows(void)
 {
 	unsigned writer = below(MAX_WRITERS);
-	unsigned n = chance(model.bulk) ? 1500 + below(2500) : 1 + below(4);
+	bool large = chance(model.large);
+	unsigned n = chance(model.bulk) ? 1500 + below(2500) : 1 + below(large ? 100 : 4);
 	bool one_uid = chance(50);
 	const char *uid = some_uid();
 	for (; n; n--) {
@@ -195,7 +194,10 @@ static void write_rows(void)
 		if (!one_uid)
 			uid = some_uid();
 		fake_journal_write(&model.journal, writer, broadcast || chance(3) ? NULL : uid,
-			types[below(COUNT(types))], broadcast, n > 5 ? below(50) : some_len());
+			types[below(COUNT(types))], broadcast,
+			large	? 60000 + below(65000)
+			: n > 5 ? below(50)
+				: some_len());
 	}
 	model.open[writer] = true;
 	if (chance(60)) {
@@ -243,7 +245,8 @@ static void go_on_with_turn(void)
 		fake_turn_abort(&model.journal);
 		return;
 	}
-	for (unsigned n = chance(30) ? 3000 : 1 + below(8); n && model.journal.turn; n--)
+	for (unsigned n = chance(model.large ? 5 : 30) ? 3000 : 1 + below(20);
+		n && model.journal.turn; n--)
 		fake_turn_step(&model.journal);
 	if (!model.journal.turn)
 		note_start();
@@ -502,7 +505,9 @@ static void begin(uint64_t seed)
 	model.aborts = chance(70) ? below(10) : 0;
 	model.clogs = below(100);
 	model.bulk = chance(20) ? 6 : 0;
-	model.large = chance(15) ? 25 : 0;
+	model.large = chance(15) ? 10 : 0;
+	if (model.large)
+		model.aborts = 10;
 	model.rewinds = chance(20) ? 20 : 0;
 	model.n_uids = 1 + below(COUNT(uids));
 	model.hub = hub_create(&model.settings);
