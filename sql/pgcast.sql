@@ -193,6 +193,8 @@ create table if not exists pgcast.event_1 partition of pgcast.event for values i
 	with (autovacuum_vacuum_insert_threshold = -1);
 create table if not exists pgcast.event_2 partition of pgcast.event for values in (2)
 	with (autovacuum_vacuum_insert_threshold = -1);
+-- What they cost a writer of one row and, per row, one of 1000, beside the 27 and 5 us of all that
+-- the triggers do: event_xid 2.0 and 1.3 us, event_uid 2.2 and 1.6, event_broadcast under 0.5.
 create index if not exists event_xid on pgcast.event (xid, id);
 create index if not exists event_uid on pgcast.event (uid, id) where not broadcast;
 create index if not exists event_broadcast on pgcast.event (id) where broadcast;
