@@ -1,6 +1,5 @@
 #include "pglink.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
@@ -10,8 +9,8 @@
 
 #include "alloc.h"
 #include "clock.h"
-#include "list.h"
 #include "log.h"
+#include "pipeline.h"
 #include "stats.h"
 
 /* Milliseconds. A backend that is frozen or cut off answers nothing and no TCP option tells:
@@ -39,22 +38,6 @@ static const struct {
 	[PROBING] = {"probing", ANSWER_LIMIT},
 };
 
-/* What the pipeline will answer next. */
-struct expected {
-	struct list of_link;
-	bool sync;
-	void (*row)(void *ctx, const struct row *row);
-	void (*done)(void *ctx);
-	void *ctx;
-};
-
-struct row {
-	const PGresult *result;
-};
-
-/* More names than the journal has statements. */
-#define MAX_PREPARED 16
-
 struct pglink {
 	struct pglink_hooks hooks;
 	char *conninfo;
@@ -63,14 +46,13 @@ struct pglink {
 	uv_poll_t poll; /* on epoll, for ever */
 	uv_timer_t timer;
 	int open_handles;
-	int epoll;	  /* holds libpq's socket of the moment */
-	uint64_t pause;	  /* before the next dial */
-	uint64_t live_ms; /* when it came alive; 0: it did not */
-	struct list expected;
-	const char *prepared[MAX_PREPARED];
-	size_t n_prepared;
-	char *last_error; /* not to be logged again and again */
-	bool failing;	  /* inside give_up: hooks may call back */
+	int epoll;		   /* holds libpq's socket of the moment */
+	uint64_t pause;		   /* before the next dial */
+	uint64_t live_ms;	   /* when it came alive; 0: it did not */
+	struct pipeline *pipeline; /* NULL: not connected */
+	bool writable;		   /* waiting to write, too */
+	char *last_error;	   /* not to be logged again and again */
+	bool failing;		   /* inside give_up: hooks may call back */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -106,21 +88,12 @@ static void watch(struct pglink *link, bool readable, bool writable)
 
 /* ---- losing the connection ---- */
 
-static void forget_expected(struct pglink *link)
-{
-	list_for_each_safe (it, &link->expected) {
-		list_remove(it);
-		free(LIST_OF(it, struct expected, of_link));
-	}
-}
-
 static void disconnect(struct pglink *link)
 {
+	pipeline_destroy(&link->pipeline);
 	if (link->conn)
 		PQfinish(link->conn);
 	link->conn = NULL;
-	link->n_prepared = 0;
-	forget_expected(link);
 }
 
 static void report(struct pglink *link, const char *reason)
@@ -163,12 +136,21 @@ static void fail_with_libpq(struct pglink *link)
 
 /* ---- dialing ---- */
 
+static void on_notice(void *ctx, const char *message)
+{
+	(void)ctx;
+	log_info("database: %s", message);
+}
+
 static void dialed(struct pglink *link)
 {
 	if (PQsetnonblocking(link->conn, 1) || !PQenterPipelineMode(link->conn)) {
 		fail_with_libpq(link);
 		return;
 	}
+	PQsetNoticeProcessor(link->conn, on_notice, NULL);
+	link->pipeline = pipeline_create(link->conn);
+	link->writable = false;
 	watch(link, true, false);
 	move(link, SETTING_UP);
 	link->hooks.connected(link->hooks.ctx);
@@ -205,85 +187,7 @@ static void dial(struct pglink *link)
 		watch(link, false, true);
 }
 
-/* ---- results ---- */
-
-static struct expected *head(struct pglink *link)
-{
-	return list_empty(&link->expected) ? NULL
-					   : LIST_OF(link->expected.next, struct expected, of_link);
-}
-
-/* Row by row, so that memory does not grow with a result; libpq wants to be told for each query
- * when its turn comes. */
-static void stream(struct pglink *link)
-{
-	struct expected *expected = head(link);
-	if (expected && !expected->sync)
-		PQsetSingleRowMode(link->conn);
-}
-
-static void expected_done(struct pglink *link)
-{
-	struct expected *expected = head(link);
-	list_remove(&expected->of_link);
-	stream(link);
-	if (expected->done)
-		expected->done(expected->ctx);
-	free(expected);
-}
-
-static void fail_with_result(struct pglink *link, const PGresult *result)
-{
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	bool rights = state && !strcmp(state, "42501");
-	if (rights)
-		hint = "grant this role its rights: select pgcast.grant_bridge('role')";
-	char *reason = xasprintf("%s%s%s", message ? message : PQresultErrorMessage(result),
-		hint ? ". " : "", hint ? hint : "");
-	pglink_fail(link, reason);
-	free(reason);
-}
-
-/* Takes one result; false when the connection was given up. */
-static bool take(struct pglink *link, const PGresult *result)
-{
-	struct expected *expected = head(link);
-	struct row row = {result};
-	if (!expected)
-		return true;
-	switch (PQresultStatus(result)) {
-	case PGRES_SINGLE_TUPLE:
-		if (expected->row)
-			expected->row(expected->ctx, &row);
-		return link->conn;
-	case PGRES_TUPLES_OK:
-	case PGRES_COMMAND_OK:
-		return true;
-	case PGRES_PIPELINE_SYNC:
-		expected_done(link);
-		return link->conn;
-	default:
-		fail_with_result(link, result);
-		return false;
-	}
-}
-
-static void take_results(struct pglink *link)
-{
-	while (link->conn && !PQisBusy(link->conn) && head(link)) {
-		PGresult *result = PQgetResult(link->conn);
-		if (!result) {
-			expected_done(link);
-			continue;
-		}
-		bool go_on = take(link, result);
-		PQclear(result);
-		if (!go_on)
-			return;
-	}
-}
+/* ---- receiving ---- */
 
 static void take_notifications(struct pglink *link)
 {
@@ -297,13 +201,13 @@ static void take_notifications(struct pglink *link)
 
 static void flush(struct pglink *link)
 {
-	if (!link->conn || link->state < SETTING_UP)
+	if (!link->pipeline)
 		return;
 	int rest = PQflush(link->conn);
 	if (rest < 0)
 		fail_with_libpq(link);
-	else
-		watch(link, true, rest > 0);
+	else if (link->writable != (rest > 0))
+		watch(link, true, link->writable = rest > 0);
 }
 
 static void receive(struct pglink *link)
@@ -313,7 +217,12 @@ static void receive(struct pglink *link)
 		return;
 	}
 	move(link, link->state == PROBING ? LIVE : link->state);
-	take_results(link);
+	char *error = pipeline_receive(link->pipeline);
+	if (error) {
+		pglink_fail(link, error);
+		free(error);
+		return;
+	}
 	take_notifications(link);
 	flush(link);
 }
@@ -330,64 +239,20 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 /* ---- sending ---- */
 
-static void expect(struct pglink *link, const struct query *query, bool sync)
-{
-	bool first = list_empty(&link->expected);
-	struct expected *expected = xcalloc(1, sizeof(*expected));
-	expected->sync = sync;
-	if (query) {
-		expected->row = query->row;
-		expected->done = query->done;
-		expected->ctx = query->ctx;
-	}
-	list_append(&link->expected, &expected->of_link);
-	if (first)
-		stream(link);
-}
-
-static bool prepared(const struct pglink *link, const char *name)
-{
-	for (size_t i = 0; i < link->n_prepared; i++)
-		if (!strcmp(link->prepared[i], name))
-			return true;
-	return false;
-}
-
-static bool send_prepared(struct pglink *link, const struct query *query)
-{
-	if (!prepared(link, query->name)) {
-		assert(link->n_prepared < MAX_PREPARED);
-		link->prepared[link->n_prepared++] = query->name;
-		if (!PQsendPrepare(link->conn, query->name, query->sql, 0, NULL))
-			return false;
-		expect(link, NULL, false);
-	}
-	return PQsendQueryPrepared(
-		link->conn, query->name, query->n_params, query->params, NULL, NULL, 0);
-}
-
 void pglink_send(struct pglink *link, const struct query *query)
 {
-	if (!link->conn)
-		return;
-	bool sent = query->name ? send_prepared(link, query)
-				: PQsendQueryParams(link->conn, query->sql, query->n_params, NULL,
-					  query->params, NULL, NULL, 0);
-	if (!sent)
+	if (link->pipeline && !pipeline_send(link->pipeline, query))
 		fail_with_libpq(link);
-	else
-		expect(link, query, false);
 }
 
 void pglink_sync(struct pglink *link)
 {
-	if (!link->conn)
+	if (!link->pipeline)
 		return;
-	if (!PQpipelineSync(link->conn)) {
+	if (!pipeline_sync(link->pipeline)) {
 		fail_with_libpq(link);
 		return;
 	}
-	expect(link, NULL, true);
 	if (link->state == LIVE)
 		move(link, PROBING);
 	flush(link);
@@ -425,7 +290,6 @@ struct pglink *pglink_create(
 	link->hooks = *hooks;
 	link->conninfo = xstrdup(conninfo);
 	link->pause = FIRST_PAUSE;
-	list_init(&link->expected);
 	link->epoll = epoll_create1(EPOLL_CLOEXEC);
 	link->poll.data = link->timer.data = link;
 	link->open_handles = 2;
@@ -486,23 +350,4 @@ const char *pglink_status(const struct pglink *link)
 bool pglink_same_backend(const struct pglink *link, const char *pid)
 {
 	return link->conn && atoi(pid) == PQbackendPID(link->conn);
-}
-
-const char *row_text(const struct row *row, int column, size_t *len)
-{
-	if (PQgetisnull(row->result, 0, column))
-		return NULL;
-	if (len)
-		*len = (size_t)PQgetlength(row->result, 0, column);
-	return PQgetvalue(row->result, 0, column);
-}
-
-int64_t row_int(const struct row *row, int column)
-{
-	return strtoll(PQgetvalue(row->result, 0, column), NULL, 10);
-}
-
-bool row_bool(const struct row *row, int column)
-{
-	return *PQgetvalue(row->result, 0, column) == 't';
 }

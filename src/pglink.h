@@ -1,5 +1,5 @@
 /* The one connection to PostgreSQL: dials, notices when it dies, dials again; queues queries in
- * libpq's pipeline mode and hands out rows as they arrive. The only user of libpq.
+ * libpq's pipeline mode and hands out rows as they arrive. With pipeline.c the only user of libpq.
  *
  * libpq is always drained at once, whatever clients do: a listener that stops reading pins the
  * notification queue for the whole cluster. Any error of a statement ends the connection: what it
@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
+
+#include "query.h"
 
 struct pglink;
 
@@ -41,26 +43,6 @@ const char *pglink_status(const struct pglink *link);
 
 /* libpq's and the server's process ids for this session differ: there is a pooler in between. */
 bool pglink_same_backend(const struct pglink *link, const char *pid);
-
-/* A row as it arrives; valid during the call. */
-struct row;
-/* NULL when the value is null; len may be NULL. */
-const char *row_text(const struct row *row, int column, size_t *len);
-int64_t row_int(const struct row *row, int column);
-bool row_bool(const struct row *row, int column);
-
-struct query {
-	/* Prepared under this name on each connection at its first use; NULL: not prepared. */
-	const char *name;
-	const char *sql;
-	const char *const *params;
-	int n_params;
-	/* NULL: the rows are of no interest. */
-	void (*row)(void *ctx, const struct row *row);
-	/* All rows have come. NULL: of no interest. */
-	void (*done)(void *ctx);
-	void *ctx;
-};
 
 /* Queues a query. Queries up to the next pglink_sync are one transaction (unless they say BEGIN).
  */

@@ -1,0 +1,218 @@
+#include "pipeline.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "list.h"
+
+/* More names than there are statements. */
+#define MAX_PREPARED 16
+
+/* What will be answered next. */
+struct expected {
+	struct list of_pipeline;
+	bool sync;
+	void (*row)(void *ctx, const struct row *row);
+	void (*done)(void *ctx);
+	void *ctx;
+};
+
+struct row {
+	const PGresult *result;
+};
+
+struct pipeline {
+	PGconn *conn; /* NULL: destroyed, while receiving */
+	struct list expected;
+	const char *prepared[MAX_PREPARED];
+	size_t n_prepared;
+	bool receiving;
+};
+
+struct pipeline *pipeline_create(PGconn *conn)
+{
+	struct pipeline *pipeline = xcalloc(1, sizeof(*pipeline));
+	pipeline->conn = conn;
+	list_init(&pipeline->expected);
+	return pipeline;
+}
+
+void pipeline_destroy(struct pipeline **pipeline)
+{
+	struct pipeline *old = *pipeline;
+	*pipeline = NULL;
+	if (!old)
+		return;
+	list_for_each_safe (it, &old->expected) {
+		list_remove(it);
+		free(LIST_OF(it, struct expected, of_pipeline));
+	}
+	old->conn = NULL;
+	if (!old->receiving)
+		free(old);
+}
+
+static struct expected *head(struct pipeline *pipeline)
+{
+	if (list_empty(&pipeline->expected))
+		return NULL;
+	return LIST_OF(pipeline->expected.next, struct expected, of_pipeline);
+}
+
+/* Row by row, so that memory does not grow with a result; libpq wants to be told for each query
+ * when its turn comes. */
+static void stream(struct pipeline *pipeline)
+{
+	struct expected *expected = head(pipeline);
+	if (expected && !expected->sync)
+		PQsetSingleRowMode(pipeline->conn);
+}
+
+/* ---- sending ---- */
+
+static void expect(struct pipeline *pipeline, const struct query *query, bool sync)
+{
+	bool first = list_empty(&pipeline->expected);
+	struct expected *expected = xcalloc(1, sizeof(*expected));
+	expected->sync = sync;
+	if (query) {
+		expected->row = query->row;
+		expected->done = query->done;
+		expected->ctx = query->ctx;
+	}
+	list_append(&pipeline->expected, &expected->of_pipeline);
+	if (first)
+		stream(pipeline);
+}
+
+static bool is_prepared(const struct pipeline *pipeline, const char *name)
+{
+	for (size_t i = 0; i < pipeline->n_prepared; i++)
+		if (strcmp(pipeline->prepared[i], name) == 0)
+			return true;
+	return false;
+}
+
+static bool prepare(struct pipeline *pipeline, const struct query *query)
+{
+	if (is_prepared(pipeline, query->name))
+		return true;
+	assert(pipeline->n_prepared < MAX_PREPARED);
+	pipeline->prepared[pipeline->n_prepared++] = query->name;
+	if (!PQsendPrepare(pipeline->conn, query->name, query->sql, 0, NULL))
+		return false;
+	expect(pipeline, NULL, false);
+	return true;
+}
+
+bool pipeline_send(struct pipeline *pipeline, const struct query *query)
+{
+	PGconn *conn = pipeline->conn;
+	if (query->name && !prepare(pipeline, query))
+		return false;
+	bool sent = query->name ? PQsendQueryPrepared(conn, query->name, query->n_params,
+					  query->params, NULL, NULL, 0)
+				: PQsendQueryParams(conn, query->sql, query->n_params, NULL,
+					  query->params, NULL, NULL, 0);
+	if (sent)
+		expect(pipeline, query, false);
+	return sent;
+}
+
+bool pipeline_sync(struct pipeline *pipeline)
+{
+	if (!PQpipelineSync(pipeline->conn))
+		return false;
+	expect(pipeline, NULL, true);
+	return true;
+}
+
+/* ---- receiving ---- */
+
+static char *describe(const PGresult *result)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	if (state && strcmp(state, "42501") == 0)
+		hint = "Grant this role its rights: select pgcast.grant_bridge('role')";
+	return xasprintf("%s%s%s", message ? message : PQresultErrorMessage(result),
+		hint ? ". " : "", hint ? hint : "");
+}
+
+static void answered(struct pipeline *pipeline)
+{
+	struct expected *expected = head(pipeline);
+	list_remove(&expected->of_pipeline);
+	stream(pipeline);
+	if (expected->done)
+		expected->done(expected->ctx);
+	free(expected);
+}
+
+static char *take(struct pipeline *pipeline, const PGresult *result)
+{
+	struct expected *expected = head(pipeline);
+	struct row row = {result};
+	switch (PQresultStatus(result)) {
+	case PGRES_SINGLE_TUPLE:
+		if (expected->row)
+			expected->row(expected->ctx, &row);
+		return NULL;
+	case PGRES_TUPLES_OK:
+	case PGRES_COMMAND_OK:
+		return NULL;
+	case PGRES_PIPELINE_SYNC:
+		answered(pipeline);
+		return NULL;
+	default:
+		return describe(result);
+	}
+}
+
+static char *receive(struct pipeline *pipeline)
+{
+	char *error = NULL;
+	while (!error && pipeline->conn && head(pipeline) && !PQisBusy(pipeline->conn)) {
+		PGresult *result = PQgetResult(pipeline->conn);
+		if (result)
+			error = take(pipeline, result);
+		else
+			answered(pipeline);
+		PQclear(result);
+	}
+	return error;
+}
+
+char *pipeline_receive(struct pipeline *pipeline)
+{
+	pipeline->receiving = true;
+	char *error = receive(pipeline);
+	pipeline->receiving = false;
+	if (!pipeline->conn)
+		free(pipeline);
+	return error;
+}
+
+/* ---- rows ---- */
+
+const char *row_text(const struct row *row, int column, size_t *len)
+{
+	if (PQgetisnull(row->result, 0, column))
+		return NULL;
+	if (len)
+		*len = (size_t)PQgetlength(row->result, 0, column);
+	return PQgetvalue(row->result, 0, column);
+}
+
+int64_t row_int(const struct row *row, int column)
+{
+	return strtoll(PQgetvalue(row->result, 0, column), NULL, 10);
+}
+
+bool row_bool(const struct row *row, int column)
+{
+	return *PQgetvalue(row->result, 0, column) == 't';
+}
