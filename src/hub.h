@@ -50,7 +50,8 @@ struct wish {
 	const char *type, *uid;
 };
 
-/* What this turn is to fetch beside the pull; owned by the hub, valid until the turn's end. */
+/* What this turn is to fetch beside the pull; owned by the hub, to be read before anything else
+ * runs. */
 struct plan {
 	const struct page *pages;
 	size_t n_pages;
@@ -76,8 +77,8 @@ const struct plan *hub_turn_plan(struct hub *hub);
 /* The pull's snapshot: everything told until the end lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
-/* The answer to a page's check, before its events: NULL, or why there are none ("epoch", "pruned",
- * "cursor", as in the protocol's reset). */
+/* The answer to a page's check, before its events: NULL, or why there are none, checked or not
+ * ("epoch", "pruned", "cursor", as in the protocol's reset). */
 void hub_turn_resume(struct hub *hub, size_t page, const char *reason);
 void hub_turn_page(struct hub *hub, size_t page, const struct event *event);
 /* text NULL: the type is not known, or can't be read. */
