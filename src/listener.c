@@ -42,11 +42,15 @@ struct listener {
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
-static void resume(uv_timer_t *timer)
+void listener_accept(struct listener *listener)
 {
-	struct listener *listener = timer->data;
 	for (struct endpoint *e = listener->endpoints; e; e = e->next)
 		uv_poll_start(&e->poll, UV_READABLE, on_readable);
+}
+
+static void resume(uv_timer_t *timer)
+{
+	listener_accept(timer->data);
 }
 
 /* What can't be accepted stays in the kernel's queue: looking at it again and again helps nobody.
@@ -159,7 +163,6 @@ static void add_endpoint(struct listener *listener, int fd, const char *path)
 	listener->handles++;
 	uv_poll_init(listener->config.loop, &endpoint->poll, fd);
 	endpoint->poll.data = endpoint;
-	uv_poll_start(&endpoint->poll, UV_READABLE, on_readable);
 	say_listening(listener, fd);
 }
 

@@ -24,6 +24,8 @@ struct listener_config {
 
 /* NULL when an address can't be had; that has been logged. An empty list listens nowhere. */
 struct listener *listener_create(const struct listener_config *config);
+/* Begins to accept; until then connections wait in the kernel's queue. */
+void listener_accept(struct listener *listener);
 /* Closes the sockets; connections stay. */
 void listener_stop(struct listener *listener);
 /* The loop has to run once more. */

@@ -35,7 +35,8 @@ struct daemon {
 	struct upkeep *upkeep;
 	struct wsd *wsd;
 	struct service *service;
-	bool checking; /* --check: ends at the first result */
+	bool checking;	/* --check: ends at the first result */
+	bool accepting; /* clients are let in */
 	bool stopping;
 	uint64_t stop_by;
 	size_t drain_share; /* clients per batch */
@@ -57,11 +58,27 @@ static void say_status(struct daemon *daemon)
 			hub_clients(daemon->hub), pglink_status(daemon->link));
 }
 
+/* A plain client has no cursor: what it is to see begins where the stream stands at its handshake.
+ * So clients wait until that is known, or until it is clear that the database is away. */
+static void accept_clients(struct daemon *daemon)
+{
+	if (daemon->accepting || !daemon->wsd)
+		return;
+	daemon->accepting = true;
+	wsd_accept(daemon->wsd);
+}
+
+static void on_ready(void *ctx)
+{
+	accept_clients(ctx);
+}
+
 static void on_lost(void *ctx, const char *reason)
 {
 	struct daemon *daemon = ctx;
 	(void)reason;
 	turns_lost(daemon->turns);
+	accept_clients(daemon);
 	if (daemon->checking) {
 		daemon->status = EXIT_FAILURE;
 		uv_stop(&daemon->loop);
@@ -170,9 +187,9 @@ static void connect_database(struct daemon *daemon)
 	struct pglink_hooks hooks = {on_connected, on_lost, on_notified, daemon};
 	daemon->link = pglink_create(&daemon->loop, daemon->settings->database, &hooks);
 	daemon->session = session_create(daemon->link, daemon->settings, on_session, daemon);
-	daemon->turns = turns_create(&daemon->loop, daemon->settings, daemon->link, daemon->hub);
+	daemon->turns = turns_create(
+		&daemon->loop, daemon->settings, daemon->link, daemon->hub, on_ready, daemon);
 	daemon->upkeep = upkeep_create(&daemon->loop, daemon->settings, daemon->link);
-	pglink_start(daemon->link);
 }
 
 static bool begin(struct daemon *daemon)
@@ -216,10 +233,12 @@ static int run(struct settings *settings, bool check)
 	daemon.tick.data = &daemon;
 	daemon.hub = hub_create(settings);
 	connect_database(&daemon);
-	if (check || begin(&daemon))
+	if (check || begin(&daemon)) {
+		pglink_start(daemon.link);
 		uv_run(&daemon.loop, UV_RUN_DEFAULT);
-	else
+	} else {
 		daemon.status = EXIT_FAILURE;
+	}
 	end(&daemon);
 	return daemon.status;
 }

@@ -23,6 +23,8 @@ struct turns {
 	uv_timer_t timer;
 	bool poll; /* nobody rings */
 	bool ready;
+	void (*on_ready)(void *ctx);
+	void *ctx;
 	bool busy;     /* a turn is under way */
 	bool again;    /* and one more is wanted after it */
 	bool asleep;   /* we hold the lock */
@@ -74,7 +76,10 @@ static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct turns *turns = ctx;
 	turns->busy = false;
-	turns->ready = true;
+	if (!turns->ready) {
+		turns->ready = true;
+		turns->on_ready(turns->ctx);
+	}
 	turns->idle = result->rows ? 0 : turns->idle + 1;
 	if (result->locked) {
 		turns->asleep = true;
@@ -87,12 +92,14 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		uv_timer_start(&turns->timer, on_timer, next_pause(turns), 0);
 }
 
-struct turns *turns_create(
-	uv_loop_t *loop, const struct settings *settings, struct pglink *link, struct hub *hub)
+struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link,
+	struct hub *hub, void (*ready)(void *ctx), void *ctx)
 {
 	struct turns *turns = xcalloc(1, sizeof(*turns));
 	turns->settings = settings;
 	turns->link = link;
+	turns->on_ready = ready;
+	turns->ctx = ctx;
 	turns->journal = journal_create(link, hub, on_turn, turns);
 	turns->timer.data = turns;
 	uv_timer_init(loop, &turns->timer);
@@ -115,7 +122,7 @@ void turns_destroy(struct turns **turns)
 	uv_close((uv_handle_t *)&old->timer, on_close);
 }
 
-static void on_ready(void *ctx)
+static void on_checked(void *ctx)
 {
 	struct turns *turns = ctx;
 	turns->busy = false;
@@ -127,7 +134,7 @@ void turns_connected(struct turns *turns, const struct session_facts *facts)
 	turns->poll = facts->poll;
 	turns->idle = IDLE_TURNS; /* so the first turn already tries to sleep */
 	turns->busy = true;
-	journal_connected(turns->journal, facts, on_ready);
+	journal_connected(turns->journal, facts, on_checked);
 }
 
 void turns_lost(struct turns *turns)

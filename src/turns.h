@@ -17,8 +17,9 @@
 
 struct turns;
 
-struct turns *turns_create(
-	uv_loop_t *loop, const struct settings *settings, struct pglink *link, struct hub *hub);
+/* `ready` is called after the first turn of each connection. */
+struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link,
+	struct hub *hub, void (*ready)(void *ctx), void *ctx);
 /* The loop has to run on until its timer is closed. */
 void turns_destroy(struct turns **turns);
 

@@ -283,7 +283,14 @@ static bool create_listeners(struct wsd *wsd)
 
 	wsd->listener = listener_create(&clients);
 	wsd->admin_listener = wsd->listener ? listener_create(&admin) : NULL;
+	if (wsd->admin_listener)
+		listener_accept(wsd->admin_listener);
 	return wsd->admin_listener;
+}
+
+void wsd_accept(struct wsd *wsd)
+{
+	listener_accept(wsd->listener);
 }
 
 void wsd_stop_listening(struct wsd *wsd)

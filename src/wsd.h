@@ -22,6 +22,8 @@ struct wsd_config {
 
 /* Listens. NULL when that can't be had; the reason has been logged. */
 struct wsd *wsd_create(const struct wsd_config *config);
+/* Begins to accept clients; until then they wait. */
+void wsd_accept(struct wsd *wsd);
 /* No new clients; those that are connected stay, and so does the admin listener. */
 void wsd_stop_listening(struct wsd *wsd);
 /* Ends all connections, without a Close: hub_close_all comes before, and time for it to arrive.
