@@ -34,7 +34,8 @@ struct conn {
 	struct wheel_entry deadline; /* of the next ping, or of the answer to the last one */
 	uint64_t heard;		     /* when something last came, loop time in ms */
 	uint64_t written;	     /* bytes, ever */
-	uint64_t taken;		     /* of them out of the kernel when the ping went out */
+	uint64_t taken;		     /* of them out of the kernel at the last look since the ping */
+	uint64_t ping_end;	     /* of them up to the ping's end */
 	uint64_t allowance_at;	     /* when the allowance was last topped up */
 	uint32_t allowance;	     /* messages that may still come, in thousandths */
 	bool closing;		     /* our Close is out, or the connection is broken */
@@ -174,23 +175,26 @@ static uint64_t taken(const struct conn *conn)
 	return conn->written - (uint64_t)queued;
 }
 
+/* A byte of payload, since lws keeps an empty pong to itself. */
+static const unsigned char ping[] = {0x89, 1, '.'};
+
 static void send_ping(struct conn *conn)
 {
-	/* A byte of payload, since lws keeps an empty pong to itself. */
-	static const unsigned char ping[] = {0x89, 1, '.'};
 	if (!write_raw(conn, ping, sizeof ping))
 		return;
 	conn->pinged = true;
+	conn->ping_end = conn->written;
 	conn->taken = taken(conn);
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_timeout);
 }
 
-/* The answer may be late since the ping stands behind much that a slow peer is still taking. */
+/* The answer may be late since the ping stood behind much that a slow peer was still taking at the
+ * last look. From when it does not any more, the peer has the whole timeout to answer. */
 static bool still_taking(struct conn *conn)
 {
 	uint64_t before = conn->taken;
 	conn->taken = taken(conn);
-	return conn->taken > before && conn->taken < conn->written;
+	return before + sizeof ping < conn->ping_end && conn->taken > before;
 }
 
 static void drop_silent(struct conn *conn)

@@ -72,6 +72,16 @@ static void on_holds_row(void *ctx, const struct row *row)
 		journal->holds = position_ref(past_at(journal->past, i));
 }
 
+/* What is older than the newest position that holds stays, in case that it is lost as well: it may
+ * not be safe on disk yet. */
+static void forget_lost(struct journal *journal)
+{
+	size_t lost = 0;
+	while (past_at(journal->past, lost) && past_at(journal->past, lost) != journal->holds)
+		lost++;
+	past_forget(journal->past, lost);
+}
+
 static void on_holds(void *ctx)
 {
 	struct journal *journal = ctx;
@@ -82,7 +92,7 @@ static void on_holds(void *ctx)
 				       : "beginning anew where it is now");
 		stats_add(STAT_REWINDS, 1);
 		hub_rewind(journal->hub, journal->holds);
-		past_clear(journal->past);
+		forget_lost(journal);
 		journal->seen.n = 0;
 	}
 	position_unref(&journal->holds);

@@ -25,17 +25,21 @@ struct past *past_create(void)
 	return xcalloc(1, sizeof(struct past));
 }
 
-void past_clear(struct past *past)
+void past_forget(struct past *past, size_t n)
 {
-	while (past->n)
-		position_unref(&past->entries[--past->n].position);
+	if (n > past->n)
+		n = past->n;
+	for (size_t i = 0; i < n; i++)
+		position_unref(&past->entries[i].position);
+	past->n -= n;
+	memmove(past->entries, past->entries + n, past->n * sizeof(struct entry));
 }
 
 void past_destroy(struct past **past)
 {
 	if (!*past)
 		return;
-	past_clear(*past);
+	past_forget(*past, ENTRIES);
 	free(*past);
 	*past = NULL;
 }

@@ -10,7 +10,8 @@ struct past;
 
 struct past *past_create(void);
 void past_destroy(struct past **past);
-void past_clear(struct past *past);
+/* Forgets the n newest. */
+void past_forget(struct past *past, size_t n);
 /* Now the bridge is here (takes a reference). */
 void past_add(struct past *past, struct position *position);
 /* 0: where it is now; greater: longer ago; NULL: not remembered. */

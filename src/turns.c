@@ -10,7 +10,6 @@
 
 /* Milliseconds. */
 #define AWAKE_PAUSE 2	  /* between turns while there is work */
-#define SAFETY_PAUSE 1000 /* between turns while asleep, for what nobody thought of */
 #define RUSH_GAP 4	  /* bells that follow each other faster are too many */
 
 #define RUSH_BELLS 4  /* so many of them in a row wake the bridge for good */
@@ -69,7 +68,7 @@ static uint64_t next_pause(const struct turns *turns)
 {
 	if (turns->poll)
 		return (uint64_t)turns->settings->poll_interval;
-	return turns->asleep ? SAFETY_PAUSE : AWAKE_PAUSE;
+	return turns->asleep ? (uint64_t)turns->settings->safety_poll : AWAKE_PAUSE;
 }
 
 static void on_turn(void *ctx, const struct turn_result *result)
@@ -88,7 +87,7 @@ static void on_turn(void *ctx, const struct turn_result *result)
 	}
 	if (turns->again)
 		take(turns);
-	else
+	else if (next_pause(turns))
 		uv_timer_start(&turns->timer, on_timer, next_pause(turns), 0);
 }
 
