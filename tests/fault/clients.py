@@ -11,6 +11,7 @@ import json
 import time
 import urllib.parse
 
+import psycopg
 import websockets
 
 
@@ -30,14 +31,26 @@ class Position:
         return xid <= self.m and xid not in self.open
 
 
+class Snapshot:
+    """pg_current_snapshot() as text."""
+
+    def __init__(self, text):
+        _, xmax, open = text.split(":")
+        self.xmax, self.open = int(xmax), {int(xid) for xid in open.split(",") if xid}
+
+    def seen(self, xid):
+        return xid < self.xmax and xid not in self.open
+
+
 class Notes:
     """What a client has got."""
 
-    def __init__(self, uid):
-        self.uid = uid
+    def __init__(self, uid, types=None):
+        self.uid, self.types = uid, types
         self.got = {}  # id -> checksums of the messages with that id; more than one after lost commits
         self.rows = {}  # (type, row) -> its last change
         self.connection = {}  # what this connection has brought
+        self.history = []  # of connections: time, cursor, greatest id before
         self.bases = []  # cursors that the client began anew at
         self.again = []  # (cursor resumed from, what came that had been seen before)
         self.duplicated, self.misordered, self.latencies = [], [], []
@@ -45,6 +58,13 @@ class Notes:
     def connected(self, cursor):
         self.connection = {}
         self.again.append((cursor, []))
+        self.history.append((time.strftime("%H:%M:%S", time.gmtime()), cursor, max(self.got, default=0)))
+
+    def around(self, ids):
+        """The connections that brought what is about these ids, for who searches a fault."""
+        past = [n for n, (_, _, before) in enumerate(self.history) if before <= max(ids)]
+        since = [n for n in past if self.history[n][2] >= min(ids)]
+        return self.history[min([*since, past[-1]]) - 1:past[-1] + 2]
 
     def forget_order(self):
         """History went another way: what happened may happen again, differently."""
@@ -80,9 +100,9 @@ class Notes:
 class Client:
     """On pgcast.v1: drops out at random points, and resumes from its latest cursor."""
 
-    def __init__(self, ports, random, uid, *, careless=None, calm=False):
-        self.ports, self.random, self.uid = ports, random, uid
-        self.notes = Notes(uid)
+    def __init__(self, ports, random, uid, *, types=None, careless=None, calm=False, latest=False):
+        self.ports, self.random, self.uid, self.types = ports, random, uid, types
+        self.notes = Notes(uid, types)
         self.cursors = []
         self.resumes, self.resets, self.refusals = 0, [], {}
         self.careless = careless  # sabotage: what it does wrong, once
@@ -90,20 +110,22 @@ class Client:
         self.silent, self.unexplained = 0, False  # cursors that did not hold, and no reset said so
         self.stopping = False
         self.calm = calm
+        self.older = 0.0 if latest else 0.1  # how often it resumes from an older cursor; that has to do, too
         self.began = asyncio.Event()
         self.markers = set()
         self.socket = None
 
     def _url(self, cursor):
         query = {"uid": self.uid} | ({"since": cursor} if cursor else {})
+        if self.types:
+            query["types"] = ",".join((*self.types, "marker"))
         return f"ws://127.0.0.1:{self.random.choice(self.ports)}/?{urllib.parse.urlencode(query)}"
 
     async def run(self):
         while not self.stopping:
-            # mostly from the latest cursor; an older one has to do as well
             cursor = None
             if self.cursors:
-                cursor = self.random.choice(self.cursors if self.random.random() < 0.1 else self.cursors[-1:])
+                cursor = self.random.choice(self.cursors if self.random.random() < self.older else self.cursors[-1:])
             try:
                 await self._connection(cursor)
             except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException) as error:
@@ -194,6 +216,68 @@ class Client:
                 self.notes.take(self.held, held)
                 return True
         return False
+
+
+class Plain:
+    """Without a subprotocol and so without a cursor: it has to get what is committed from its
+    handshake on, as long as it is connected. Snapshots bound what that is at least."""
+
+    def __init__(self, ports, random, uid, connect):
+        self.ports, self.random, self.uid, self.connect = ports, random, uid, connect
+        self.past = []  # (notes, snapshot from which on, snapshot up to which)
+        self.broken = []  # notes of connections that ended somewhere
+        self.stopping = False
+
+    async def run(self):
+        while not self.stopping:
+            notes = Notes(self.uid)
+            try:
+                self.past.append((notes, *await self._connection(notes)))
+            except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException, psycopg.Error):
+                self.broken.append(notes)
+            await asyncio.sleep(self.random.uniform(0, 0.5))
+
+    async def _snapshot(self, marker=None):
+        """Taken before the marker is published, which therefore comes behind all that is in it."""
+        async with await self.connect() as db:
+            row = await (await db.execute("select pg_current_snapshot()::text")).fetchone()
+            if marker:
+                await db.execute("select pgcast.publish(%s, 'marker', to_json(%s::text))", (self.uid, marker))
+            return Snapshot(row[0])
+
+    async def _connection(self, notes):
+        url = f"ws://127.0.0.1:{self.random.choice(self.ports)}/?{urllib.parse.urlencode({'uid': self.uid})}"
+        async with websockets.connect(url, compression=None, ping_interval=None, max_size=None,
+                                      open_timeout=5, close_timeout=1) as socket:
+            notes.connected(None)
+            self.answered = asyncio.Event()
+            reading = asyncio.ensure_future(self._read(socket, notes))
+            try:
+                # Only the answer says that the bridge knows the database.
+                await socket.send('{"cmd":"init","type":"item"}')
+                await asyncio.wait_for(self.answered.wait(), 60)
+                began = await self._snapshot()
+                await asyncio.wait([reading], timeout=self.random.uniform(1, 10))
+                self.marker = str(self.random.random())
+                ended = await self._snapshot(self.marker)
+                await asyncio.wait_for(reading, 60)
+            finally:
+                reading.cancel()
+        return began, ended
+
+    marker = None
+
+    async def _read(self, socket, notes):
+        """Until the marker comes."""
+        async for text in socket:
+            message = json.loads(text)
+            if message["op"] == "init":
+                self.answered.set()
+            elif message["type"] != "marker":
+                notes.take(text, message)
+            elif message["data"] == self.marker:
+                return
+        raise EOFError
 
 
 class Naive:

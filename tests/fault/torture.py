@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents
 
 import psycopg  # noqa: E402
 
-from clients import Client, Naive  # noqa: E402
+from clients import Client, Naive, Plain  # noqa: E402
 from harness import Bridge, Cluster, Database, eventually  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from verdict import Verdict  # noqa: E402
@@ -41,7 +42,8 @@ class Site:
 
     def __init__(self, database):
         self.database, self.port = database, free_port()
-        self.log = []
+        self.crashes = 0
+        self.past = []  # logs of the lives before
 
     async def start(self):
         directory = self.database.cluster.directory
@@ -54,31 +56,31 @@ class Site:
             f"host=127.0.0.1 port={self.to_database.port} dbname={self.database.name} user=bridge",
             listen=f"127.0.0.1:{self.port}", send_buffer="32kB", slow_timeout="4s", ping_interval="2s",
             ping_timeout="6s", drain_time="300ms")
-        self.bridge.log = self.log  # of all its lives
 
     async def again(self, number):
         """Ends it, starts the next one."""
         self.bridge.signal(number)
         code = await asyncio.to_thread(self.bridge.wait)
-        if number == signal.SIGTERM and code:
-            self.log.append(f"torture: ended with {code} at SIGTERM")
+        self.past += self.bridge.log
+        self.crashes += code not in (0, -number)
         self.run()
 
     async def stop(self):
         await self.to_clients.stop()
-        self.code = await asyncio.to_thread(self.bridge.stop)
+        await asyncio.to_thread(self.bridge.stop)
         await self.to_database.stop()
 
-    def broken(self):
-        """Ended by itself."""
-        return self.bridge.process.poll() is not None
+    @property
+    def log(self):
+        return self.past + self.bridge.log
 
 
 class Faults:
     """One thing after the other goes wrong, in two lanes: servers, and the clients' network."""
 
-    def __init__(self, database, sites, random, mean):
+    def __init__(self, database, sites, random, mean, synchronous):
         self.database, self.sites, self.random, self.mean = database, sites, random, mean
+        self.synchronous = synchronous
         self.counts = Counter()
         self.stopping = False
 
@@ -87,7 +89,8 @@ class Faults:
             self._lane(self.mean, [self.kill_bridge, self.restart_bridge, self.restart_database,
                                    self.crash_database, self.terminate_backend, self.freeze_backend,
                                    self.cut_database, self.reset_database, self.slow_database,
-                                   self.slice_database, self.black_hole_database]),
+                                   self.slice_database, self.black_hole_database,
+                                   *([] if self.synchronous else [self.crash_database] * 6)]),
             self._lane(self.mean, [self.cut_clients, self.reset_clients, self.slow_clients,
                                    self.slice_clients, self.black_hole_clients]))
 
@@ -115,13 +118,25 @@ class Faults:
         await asyncio.to_thread(self.database.cluster.up)
 
     async def crash_database(self, site):
-        await asyncio.to_thread(self.database.cluster.crash)
+        writer = [] if self.synchronous else await asyncio.to_thread(self._pids, "backend_type = 'walwriter'")
+        for pid in writer:  # commits stay in memory
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(len(writer))
+        crashing = asyncio.ensure_future(asyncio.to_thread(self.database.cluster.crash))
+        await asyncio.sleep(0.1)
+        for pid in writer:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        await crashing
         await asyncio.to_thread(self.database.cluster.up)
 
-    def _backends(self):
+    def _pids(self, condition):
         with self.database.connect() as db:
             return [pid for pid, in db.execute(
-                "select pid from pg_stat_activity where application_name = 'pgcast'").fetchall()]
+                f"select pid from pg_stat_activity where {condition}").fetchall()]
+
+    def _backends(self):
+        return self._pids("application_name = 'pgcast'")
 
     async def terminate_backend(self, site):
         for pid in await asyncio.to_thread(self._backends):
@@ -189,7 +204,8 @@ class Torture:
         return random.Random(f"{self.options.seed} {what}")
 
     async def run(self):
-        cluster = Cluster("max_prepared_transactions=50", "wal_writer_delay=5s", "deadlock_timeout=200ms")
+        cluster = Cluster("max_prepared_transactions=50", "deadlock_timeout=200ms", "wal_writer_delay=10s",
+                          f"synchronous_commit={'off' if self.options.asynchronous else 'on'}")
         try:
             self.database = Database(cluster)
             self.database.install()
@@ -217,14 +233,24 @@ class Torture:
         ports = [site.to_clients.port for site in sites]
         mistakes = ["lose", "repeat", "alter", "swap"] if self.options.sabotage else []
         return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)], calm=self.options.calm,
-                       careless=mistakes[n] if n < len(mistakes) else None)
+                       types=("item", "chat") if n % 5 == 4 else None,
+                       careless=mistakes[n] if n < len(mistakes) else None,
+                       latest=self.options.asynchronous)
                 for n in range(self.options.clients)]
 
     async def _with_clients(self, sites):
+        def connect():
+            return psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True)
+
         self.clients = self._clients(sites)
-        naive = Naive(lambda: psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True))
-        faults = Faults(self.database, sites, self._random("faults"), self.options.mean)
-        running = [asyncio.ensure_future(one.run()) for one in [*self.clients, naive]]
+        # Without control messages nobody can tell them that history went another way.
+        self.plain = [] if self.options.asynchronous else [
+            Plain([site.to_clients.port for site in sites], self._random(f"plain {n}"), uid, connect)
+            for n, uid in enumerate(UIDS)]
+        naive = Naive(connect)
+        faults = Faults(self.database, sites, self._random("faults"), self.options.mean,
+                        not self.options.asynchronous)
+        running = [asyncio.ensure_future(one.run()) for one in [*self.clients, *self.plain, naive]]
         try:
             await asyncio.wait_for(asyncio.gather(*(client.began.wait() for client in self.clients)), 60)
             writing = asyncio.ensure_future(self.writers.run())
@@ -233,44 +259,59 @@ class Torture:
                                return_when=asyncio.FIRST_COMPLETED)
             faults.stopping = self.writers.stopping = True
             await asyncio.gather(writing, *breaking)
-            unsettled = await self._settle()
+            unsettled = await self._settle(sites)
             await asyncio.sleep(0.1)
             naive.stopping = True
             return await asyncio.to_thread(self._report, faults, naive, unsettled)
         finally:
-            for one in self.clients:
+            for one in [*self.clients, *self.plain]:
                 one.stopping = True
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _settle(self):
+    async def _settle(self, sites):
         """Everybody's last message; returns how many did not get it in time."""
         for client in self.clients:
             client.calm = True
         await asyncio.to_thread(self.database.publish, None, "end")
         with contextlib.suppress(AssertionError):
             await eventually(lambda: all("end" in client.markers for client in self.clients), "all", SETTLE)
-        return sum("end" not in client.markers for client in self.clients)
+        unsettled = sum("end" not in client.markers for client in self.clients)
+        if unsettled:
+            for site in sites:
+                site.bridge.log.append(f"torture: {await asyncio.to_thread(site.bridge.metrics)}")
+            await asyncio.sleep(self.options.hold)
+        return unsettled
+
+    def _compared(self, verdict):
+        for number, client in enumerate(self.clients):
+            yield number, client.notes, verdict.compare(client.notes)
+        for number, plain in enumerate(self.plain):
+            for notes, began, ended in [*plain.past, *((notes, None, None) for notes in plain.broken)]:
+                yield f"plain {number}", notes, verdict.compare_between(notes, began, ended)
 
     def _report(self, faults, naive, unsettled):
         with self.database.connect() as db:
             verdict = Verdict(db)
         wrong, due, ids = Counter(), 0, {}
-        for number, client in enumerate(self.clients):
-            n, found = verdict.compare(client)
+        for name, notes, (n, found) in self._compared(verdict):
             due += n
             for kind, bad in found.items():
                 wrong[kind] += len(bad)
-                if bad:
-                    ids.setdefault(kind, []).append({"client": number, "uid": client.uid, "ids": bad[:5]})
+                if bad and kind in not_to_be(not self.options.asynchronous):
+                    ids.setdefault(kind, []).append({
+                        "client": name, "uid": notes.uid, "ids": bad[:3] + bad[-1:],
+                        "connections": notes.around(bad)})
         latencies = sorted(late for client in self.clients for late in client.notes.latencies)
         refusals = sum((Counter({str(k): n for k, n in client.refusals.items()}) for client in self.clients),
                        Counter())
         return {
             "seed": self.options.seed, "synchronous_commit": not self.options.asynchronous,
             "seconds": round(time.monotonic() - self.began), "events": verdict.events,
-            "transactions": self.writers.transactions, "clients": len(self.clients), "due": due,
+            "transactions": self.writers.transactions, "clients": len(self.clients), "plain": len(self.plain),
+            "plain_connections": sum(len(plain.past) for plain in self.plain),
+            "plain_broken": sum(len(plain.broken) for plain in self.plain), "due": due,
             "resumes": sum(client.resumes for client in self.clients),
             "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
             "silent": sum(client.silent for client in self.clients),
@@ -283,12 +324,15 @@ class Torture:
         }
 
 
+def not_to_be(synchronous):
+    """What must not be there. Without synchronous commits a crash takes back what was seen, and its
+    transaction ids are used again."""
+    names = ["lost", "duplicated", "misordered", "unsettled", "silent"]
+    return names + ["repeated", "resets", "unknown"] if synchronous else names
+
+
 def failures(report):
-    """What must not be there, by name."""
-    names = ["lost", "duplicated", "misordered", "repeated", "unsettled", "silent"]
-    if report["synchronous_commit"]:
-        names += ["resets", "unknown"]
-    return {name: report[name] for name in names if report[name]}
+    return {name: report[name] for name in not_to_be(report["synchronous_commit"]) if report[name]}
 
 
 def options(words):
@@ -301,6 +345,7 @@ def options(words):
     parser.add_argument("--asynchronous", action="store_true", help="synchronous_commit = off")
     parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
     parser.add_argument("--sabotage", action="store_true", help="the clients make mistakes")
+    parser.add_argument("--hold", type=float, default=0, help="seconds to look at bridges that hang")
     parser.add_argument("--json", help="where to write the report, too")
     parser.add_argument("--log", help="where to write the bridges' log")
     return parser.parse_args(words)
@@ -308,6 +353,7 @@ def options(words):
 
 def main(words):
     chosen = options(words)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     print(f"seed {chosen.seed}", flush=True)
     report = asyncio.run(Torture(chosen).run())
     for name, value in report.items():

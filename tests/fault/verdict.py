@@ -4,7 +4,7 @@ from clients import Position
 
 # The message as the protocol has it; the test has its own idea of it, so that a change shows.
 JOURNAL = """
-select id, xid::text::bigint, uid, broadcast, ('x' || left(md5(
+select id, xid::text::bigint, uid, broadcast, type, ('x' || left(md5(
     '{"type":' || to_json(type)::text || ',"op":"' || op || '","id":' || id
     || ',"at":"' || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","data":' || coalesce(data::text, 'null')
@@ -16,26 +16,39 @@ from pgcast.event where type <> 'marker'
 class Verdict:
     def __init__(self, db):
         self.everybodys, self.of_uid, self.xids = [], {}, {}
-        for id, xid, uid, broadcast, checksum in db.execute(JOURNAL).fetchall():
+        for id, xid, uid, broadcast, type, checksum in db.execute(JOURNAL).fetchall():
             self.xids[id] = xid
             rows = self.everybodys if broadcast else self.of_uid.setdefault(uid, [])
-            rows.append((id, xid, checksum))
+            rows.append((id, xid, type, checksum))
         self.events = len(self.xids)
 
-    def compare(self, client):
-        """Counts, and for each kind some ids to begin searching with."""
-        notes = client.notes
-        rows = self.of_uid.get(notes.uid, []) + self.everybodys
-        base = Position(notes.bases[-1]) if notes.bases else Position("0.0.0.0")
-        due = [(id, checksum) for id, xid, checksum in rows if not base.seen(xid)]
-        there = {(id, checksum) for id, _, checksum in rows}
-        found = {
+    def _rows(self, notes):
+        """What there is for a client, by what it asked for."""
+        return [(id, xid, checksum)
+                for id, xid, type, checksum in self.of_uid.get(notes.uid, []) + self.everybodys
+                if not notes.types or type in notes.types]
+
+    def _against(self, notes, due):
+        there = {(id, checksum) for id, _, checksum in self._rows(notes)}
+        return {
             "lost": [id for id, checksum in due if checksum not in notes.got.get(id, ())],
             "duplicated": notes.duplicated,
             "misordered": notes.misordered,
             "unknown": [id for id, sums in notes.got.items() for sum in sums if (id, sum) not in there],
-            "repeated": [id for cursor, ids in notes.again if cursor
-                         for at in [Position(cursor)]
-                         for id in ids if id in self.xids and at.seen(self.xids[id])],
         }
-        return len(due), found
+
+    def compare(self, notes):
+        """How many events were due, and by kind of fault the ids of those that went wrong."""
+        base = Position(notes.bases[-1]) if notes.bases else Position("0.0.0.0")
+        due = [(id, checksum) for id, xid, checksum in self._rows(notes) if not base.seen(xid)]
+        found = self._against(notes, due)
+        found["repeated"] = [
+            id for cursor, ids in notes.again if cursor and ids for at in [Position(cursor)]
+            for id in ids if id in self.xids and at.seen(self.xids[id])]
+        return len(due), {kind: sorted(ids) for kind, ids in found.items()}
+
+    def compare_between(self, notes, began, ended):
+        """The same for one that has no cursor; nothing is due without `ended`."""
+        due = [(id, checksum) for id, xid, checksum in self._rows(notes)
+               if ended and ended.seen(xid) and not began.seen(xid)]
+        return len(due), self._against(notes, due)

@@ -60,7 +60,6 @@ class Writers:
             try:
                 async with await psycopg.AsyncConnection.connect(
                         self.conninfo, autocommit=True, connect_timeout=5) as db:
-                    await db.execute(f"set synchronous_commit = {'on' if self.synchronous else 'off'}")
                     while not self.stopping:
                         published += 1
                         await self._one(db, number, published)
@@ -74,7 +73,8 @@ class Writers:
         kind = self.random.choices(
             [self._plain, self._update, self._rolled_back, self._savepoint, self._exception, self._early,
              self._bulk, self._move, self._delete, self._publish, self._news, self._prepared, self._long],
-            [20, 25, 5, 8, 6, 4, 1, 8, 6, 20, 2, 4, 1])[0]
+            # preparing flushes everybody's commits
+            [20, 25, 5, 8, 6, 4, 1, 8, 6, 20, 2, 4 if self.synchronous else 0, 1])[0]
         self.transactions += 1
         try:
             if kind == self._publish:
