@@ -38,7 +38,7 @@ def all_got_all(start, database, uids):
     bridge = start(database, max_clients_per_uid=CLIENTS,
                    through=["/usr/bin/prlimit", "--nofile=8192:"])
     saw = swarm(bridge, uids, write)
-    print(saw)
+    print(saw, bridge.metrics(), *bridge.log[-5:], sep="\n")
     wrong = {key: saw[key] for key in ("missing", "gaps", "repeats", "disorder", "closed")}
     assert wrong == dict.fromkeys(wrong, 0)
     assert saw["received"] == CLIENTS * EVENTS // uids
