@@ -25,8 +25,8 @@ void journal_destroy(struct journal **journal);
 
 /* A new connection. Finds out whether history still is what it was, goes back in it where not, and
  * calls `ready`. */
-void journal_connected(struct journal *journal, const struct session_facts *facts,
-	void (*ready)(void *ctx));
+void journal_connected(
+	struct journal *journal, const struct session_facts *facts, void (*ready)(void *ctx));
 /* The connection is gone, and with it the turn that was under way. */
 void journal_lost(struct journal *journal);
 

@@ -2,9 +2,10 @@
  *
  * m is the greatest transaction id of the journal that was visible; each distance says that
  * m - distance was still in progress then. Delivered is what is not above m and not one of those.
- * Not the snapshot's own xmax: after a crash that lost commits, or a failover, ids that were seen but
- * not durable are used again. epoch is the cluster's system identifier; anchor and at are id and time
- * (in microseconds) of the row that gave m: when it is not there any more, history went another way. */
+ * Not the snapshot's own xmax: after a crash that lost commits, or a failover, ids that were seen
+ * but not durable are used again. epoch is the cluster's system identifier; anchor and at are id
+ * and time (in microseconds) of the row that gave m: when it is not there any more, history went
+ * another way. */
 #include "journal_sql.h"
 
 #include "window.h"
@@ -12,7 +13,8 @@
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
-/* clang-format off: SQL has its own lines. */
+/* SQL has its own lines. */
+/* clang-format off */
 
 /* The class of the sleeping locks, 'pgc2': see pgcast.sql. */
 #define SLEEPING "1885823794"
@@ -52,14 +54,19 @@ const char init_sql[] =
 	"select e.xid, e.id, " MICROSECONDS("e.at") " as at from pgcast.event e" \
 	" where e.xid < " limit " order by e.xid desc, e.id desc limit 1"
 
+/* A position at event t, with nothing open. What is pruned was delivered, so that the end of that is
+ * the least there can be. */
 #define POSITION_AT(t) \
-	"concat_ws('.', s.epoch, coalesce(" t ".id, 0), coalesce(" t ".at, 0)," \
-	"          coalesce(" t ".xid, '0'::xid8))"
+	"case when " t ".xid > g.pruned_xid" \
+	"     then concat_ws('.', s.epoch, " t ".id, " t ".at, " t ".xid)" \
+	"     else concat_ws('.', s.epoch, g.pruned_id, 0, g.pruned_xid) end"
+
+#define JOURNAL "pgcast.meta s cross join pgcast.ring g"
 
 /* A position with nothing open: it repeats what was delivered since the oldest open transaction began,
  * and loses nothing. */
 #define WEAK \
-	"select " POSITION_AT("t") " from pgcast.meta s left join lateral (" TOP_BELOW(XMIN) ") t on true"
+	"select " POSITION_AT("t") " from " JOURNAL " left join lateral (" TOP_BELOW(XMIN) ") t on true"
 
 /* The row that begins a pull, from a position's exact text: the cursor is the same, or weaker when
  * that would be too long. */
@@ -78,7 +85,7 @@ const char init_sql[] =
 const char start_sql[] =
 	"with w as ("
 	"  select " POSITION_AT("t") " || " DISTANCES("t.xid") " as text"
-	"    from pgcast.meta s left join lateral (" TOP_BELOW(XMAX) ") t on true)"
+	"    from " JOURNAL " left join lateral (" TOP_BELOW(XMAX) ") t on true)"
 	" " POSITION_ROW("w.text") " from w";
 
 /* What is new lies between transactions that are still in progress, or was in progress at $1 and is
@@ -116,7 +123,7 @@ const char pull_sql[] =
 const char standby_start_sql[] =
 	"with t as materialized (" TOP_BELOW(XMIN) "),"
 	" w as materialized ("
-	"  select " POSITION_AT("t") " as text from pgcast.meta s left join t on true)"
+	"  select " POSITION_AT("t") " as text from " JOURNAL " left join t on true)"
 	" (" POSITION_ROW("w.text") " from w)"
 	" union all"
 	" select " EVENT " from pgcast.event e"
@@ -128,7 +135,7 @@ const char standby_pull_sql[] =
 	"with p as materialized (" FIELDS("$1") "),"
 	" w as materialized ("
 	"  select case when t.xid > p.m then " POSITION_AT("t") " else $1 end as text"
-	"    from p cross join pgcast.meta s left join lateral (" TOP_BELOW(XMIN) ") t on true)"
+	"    from p cross join " JOURNAL " left join lateral (" TOP_BELOW(XMIN) ") t on true)"
 	" (" POSITION_ROW("w.text") " from w)"
 	" union all"
 	" select " EVENT " from pgcast.event e"

@@ -5,14 +5,13 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "list.h"
 
 /* More names than there are statements. */
 #define MAX_PREPARED 16
 
 /* What will be answered next. */
 struct expected {
-	struct list of_pipeline;
+	struct expected *next;
 	bool sync;
 	void (*row)(void *ctx, const struct row *row);
 	void (*done)(void *ctx);
@@ -25,7 +24,7 @@ struct row {
 
 struct pipeline {
 	PGconn *conn; /* NULL: destroyed, while receiving */
-	struct list expected;
+	struct expected *head, **tail;
 	const char *prepared[MAX_PREPARED];
 	size_t n_prepared;
 	bool receiving;
@@ -35,8 +34,17 @@ struct pipeline *pipeline_create(PGconn *conn)
 {
 	struct pipeline *pipeline = xcalloc(1, sizeof(*pipeline));
 	pipeline->conn = conn;
-	list_init(&pipeline->expected);
+	pipeline->tail = &pipeline->head;
 	return pipeline;
+}
+
+static struct expected *dequeue(struct pipeline *pipeline)
+{
+	struct expected *expected = pipeline->head;
+	pipeline->head = expected->next;
+	if (!pipeline->head)
+		pipeline->tail = &pipeline->head;
+	return expected;
 }
 
 void pipeline_destroy(struct pipeline **pipeline)
@@ -45,28 +53,18 @@ void pipeline_destroy(struct pipeline **pipeline)
 	*pipeline = NULL;
 	if (!old)
 		return;
-	list_for_each_safe (it, &old->expected) {
-		list_remove(it);
-		free(LIST_OF(it, struct expected, of_pipeline));
-	}
+	while (old->head)
+		free(dequeue(old));
 	old->conn = NULL;
 	if (!old->receiving)
 		free(old);
-}
-
-static struct expected *head(struct pipeline *pipeline)
-{
-	if (list_empty(&pipeline->expected))
-		return NULL;
-	return LIST_OF(pipeline->expected.next, struct expected, of_pipeline);
 }
 
 /* Row by row, so that memory does not grow with a result; libpq wants to be told for each query
  * when its turn comes. */
 static void stream(struct pipeline *pipeline)
 {
-	struct expected *expected = head(pipeline);
-	if (expected && !expected->sync)
+	if (pipeline->head && !pipeline->head->sync)
 		PQsetSingleRowMode(pipeline->conn);
 }
 
@@ -74,7 +72,7 @@ static void stream(struct pipeline *pipeline)
 
 static void expect(struct pipeline *pipeline, const struct query *query, bool sync)
 {
-	bool first = list_empty(&pipeline->expected);
+	bool first = !pipeline->head;
 	struct expected *expected = xcalloc(1, sizeof(*expected));
 	expected->sync = sync;
 	if (query) {
@@ -82,7 +80,8 @@ static void expect(struct pipeline *pipeline, const struct query *query, bool sy
 		expected->done = query->done;
 		expected->ctx = query->ctx;
 	}
-	list_append(&pipeline->expected, &expected->of_pipeline);
+	*pipeline->tail = expected;
+	pipeline->tail = &expected->next;
 	if (first)
 		stream(pipeline);
 }
@@ -144,8 +143,7 @@ static char *describe(const PGresult *result)
 
 static void answered(struct pipeline *pipeline)
 {
-	struct expected *expected = head(pipeline);
-	list_remove(&expected->of_pipeline);
+	struct expected *expected = dequeue(pipeline);
 	stream(pipeline);
 	if (expected->done)
 		expected->done(expected->ctx);
@@ -154,7 +152,7 @@ static void answered(struct pipeline *pipeline)
 
 static char *take(struct pipeline *pipeline, const PGresult *result)
 {
-	struct expected *expected = head(pipeline);
+	struct expected *expected = pipeline->head;
 	struct row row = {result};
 	switch (PQresultStatus(result)) {
 	case PGRES_SINGLE_TUPLE:
@@ -175,7 +173,7 @@ static char *take(struct pipeline *pipeline, const PGresult *result)
 static char *receive(struct pipeline *pipeline)
 {
 	char *error = NULL;
-	while (!error && pipeline->conn && head(pipeline) && !PQisBusy(pipeline->conn)) {
+	while (!error && pipeline->conn && pipeline->head && !PQisBusy(pipeline->conn)) {
 		PGresult *result = PQgetResult(pipeline->conn);
 		if (result)
 			error = take(pipeline, result);

@@ -11,8 +11,8 @@
 
 /* What the set-up found out. */
 struct session_facts {
-	int key;     /* of this bridge's sleeping lock; 0: it has none, and polls */
-	bool poll;   /* nobody will ring: look by ourselves */
+	int key;   /* of this bridge's sleeping lock; 0: it has none, and polls */
+	bool poll; /* nobody will ring: look by ourselves */
 	bool standby;
 	bool pooled; /* each transaction may run in another session: prepare nothing */
 };

@@ -1,5 +1,5 @@
-/* What is to be done now and then: pruning the journal, and looking after the notification queue and
- * the server's role. */
+/* What is to be done now and then: pruning the journal, and looking after the notification queue
+ * and the server's role. */
 #pragma once
 
 #include <uv.h>
