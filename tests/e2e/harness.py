@@ -144,6 +144,12 @@ class Client:
         got = await self.until(lambda message: message.get("data") == name)
         return [message for message in got[:-1] if message["type"] != "pgcast"]
 
+    async def told_cursor(self):
+        """The cursor behind all that has been taken: the next one, unless it was the last message."""
+        while "cursor" not in self.seen[-1]:
+            await self.next()
+        return self.seen[-1]["cursor"]
+
     async def send(self, message):
         await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
@@ -256,12 +262,12 @@ class Bridge:
         return f"ws://{self.address}/?{words}"
 
     @contextlib.asynccontextmanager
-    async def client(self, uid="u1", v1=False, types=None, **options):
+    async def client(self, uid="u1", v1=False, types=None, since=None, **options):
         """A connected client; on pgcast.v1 its hello is taken already."""
         options = {"max_size": None, "max_queue": None, "compression": None, "ping_interval": None} | options
         if v1:
             options["subprotocols"] = ["pgcast.v1"]
-        async with websockets.connect(self.url(uid, types=types), **options) as socket:
+        async with websockets.connect(self.url(uid, types=types, since=since), **options) as socket:
             client = Client(socket, uid)
             if v1:
                 client.hello = await client.next()

@@ -1,0 +1,335 @@
+"""Who was away comes back with a cursor, and gets what came in the meantime: once, and in order."""
+
+import asyncio
+import contextlib
+import threading
+
+import pytest
+
+from harness import wait_for
+from test_init import replay, table, writing
+
+
+def data(messages):
+    """What was published or inserted, in order, without what the protocol adds."""
+    return [message["data"] for message in messages if message["type"] != "pgcast"]
+
+
+def ids(messages):
+    return [message["id"] for message in messages if "id" in message]
+
+
+def reasons(client):
+    return [message["reason"] for message in client.seen if message["op"] == "reset"]
+
+
+async def leave(bridge, uid="u1", **options):
+    """Where a client stands that has been told all that is written by now."""
+    async with bridge.client(uid, v1=True, **options) as client:
+        return client.hello["cursor"]
+
+
+async def cursor_now(bridge, database, uid="u1"):
+    """The cursor behind a marker that is published for it."""
+    async with bridge.client(uid, v1=True) as client:
+        await client.before_marker(database)
+        return await client.told_cursor()
+
+
+@contextlib.contextmanager
+def publishing(database, uid="u1"):
+    """Somebody who publishes to the uid all the time: 0, 1, 2 and so on."""
+    stop, count = threading.Event(), [0]
+
+    def publish():
+        with database.connect() as connection:
+            while not stop.is_set():
+                connection.execute("select pgcast.publish(%s, 'count', to_json(%s::int))", (uid, count[0]))
+                count[0] += 1
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield count
+    finally:
+        stop.set()
+        thread.join()
+
+
+async def test_who_comes_back_gets_what_came_after(bridge, database):
+    async with bridge.client(v1=True) as client:
+        database.publish("u1", "before")
+        assert (await client.next())["data"] == "before"
+        cursor = await client.told_cursor()
+    for n in range(5):
+        database.publish("u1", n)
+        database.publish("u2", "not for u1")
+    database.publish(None, "for all")
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert client.hello["op"] == "hello" and client.hello["resumed"] is True
+        assert data(await client.before_marker(database)) == [0, 1, 2, 3, 4, "for all"]
+        assert reasons(client) == []
+    assert bridge.metrics()["pgcast_resumes_total"] == 1
+
+
+async def test_the_latest_cursor_resumes_with_nothing(bridge, database):
+    database.publish("u1", "before")
+    cursor = await cursor_now(bridge, database)
+    for _ in range(2):
+        async with bridge.client(v1=True, since=cursor) as client:
+            assert client.hello["resumed"] is True
+            cursor = client.hello["cursor"]
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert await client.before_marker(database) == []
+
+
+async def test_a_plain_client_resumes_too(bridge, database):
+    cursor = await cursor_now(bridge, database)
+    database.publish("u1", "missed")
+    async with bridge.client(since=cursor) as client:
+        assert data(await client.before_marker(database)) == ["missed"]
+        assert all("data" in message for message in client.seen)
+
+
+def with_field(cursor, n, change):
+    fields = cursor.split(".")
+    fields[n] = str(change(int(fields[n])))
+    return ".".join(fields)
+
+
+@pytest.mark.parametrize("kind, reason", [
+    ("malformed", "cursor"), ("empty", "cursor"), ("too long", "cursor"), ("foreign", "epoch"),
+    ("future", "cursor"), ("never was", "cursor"), ("another time", "cursor")])
+async def test_a_cursor_that_does_not_hold_is_told_why(bridge, database, kind, reason):
+    database.publish("u1", "before")
+    cursor = await cursor_now(bridge, database)
+    bad = {"malformed": lambda: "1.2.x'", "empty": lambda: "", "too long": lambda: cursor + ".1" * 300,
+           "foreign": lambda: with_field(cursor, 0, lambda epoch: epoch + 1),
+           "future": lambda: with_field(cursor, 3, lambda xid: xid + 10**9),
+           "never was": lambda: with_field(cursor, 1, lambda id: id + 1),
+           "another time": lambda: with_field(cursor, 2, lambda at: at + 1)}[kind]()
+    database.publish("u1", "missed")
+    bridge.settle(database)
+    async with bridge.client(v1=True, since=bad) as client, bridge.client(since=bad) as plain:
+        assert client.hello["resumed"] is False
+        reset = await client.next()
+        assert (reset["type"], reset["op"], reset["reason"]) == ("pgcast", "reset", reason)
+        for n in range(3):
+            database.publish("u1", n)
+        assert data(await client.before_marker(database)) == [0, 1, 2]
+        assert data(await plain.before_marker(database))[:3] == [0, 1, 2]
+        assert reasons(client) == [reason]
+    # It is where it stands now, not where it never was.
+    async with bridge.client(v1=True, since=await leave(bridge)) as client:
+        assert client.hello["resumed"] is True
+
+
+async def test_a_cursor_of_one_bridge_resumes_on_another(start, bridge, database):
+    other = start(database)
+    bridges = [bridge, other]
+    cursor, wanted = await cursor_now(bridge, database), []
+    for n in range(6):
+        database.publish("u1", n)
+        async with bridges[n % 2].client(v1=True, since=cursor) as client:
+            assert client.hello["resumed"] is True
+            assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == n
+            cursor = await client.told_cursor()
+            wanted += data(client.seen)
+    assert wanted == list(range(6))
+
+
+async def test_cursors_of_quiet_clients_go_on(start, database):
+    bridge = start(database, ping_interval="1s")
+    async with bridge.client("quiet", v1=True) as client:
+        stale = client.hello["cursor"]
+        for n in range(3):
+            database.publish("u1", n)
+        async with bridge.client("u1", v1=True) as other:
+            await other.before_marker(database)
+        fresh = (await client.until(lambda message: message["op"] == "cursor"))[-1]["cursor"]
+    assert database.value("select pgcast.prune('0')") > 0
+    for cursor, resumed in (fresh, True), (stale, False):
+        async with bridge.client("quiet", v1=True, since=cursor) as client:
+            assert client.hello["resumed"] is resumed
+            assert await client.before_marker(database) == []
+            assert reasons(client) == ([] if resumed else ["pruned"])
+
+
+async def test_a_cursor_stays_short_with_many_open_transactions(bridge, database):
+    """So it is weaker than the bridge's position: it may repeat, but it loses nothing."""
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for n in range(150):
+            writer = stack.enter_context(database.connect())
+            writer.execute("begin")
+            writer.execute("insert into log(uid, action) values ('u1', %s)", (f"open {n}",))
+            writers.append(writer)
+        database.execute("do $$ begin for i in 1..1500 loop perform pg_current_xact_id(); commit; end loop; end $$")
+        for n in range(3):
+            database.publish("u1", n)
+        cursor = await cursor_now(bridge, database)
+        assert len(cursor) <= 512
+        exact = database.value("select cardinality(array(select pg_snapshot_xip(pg_current_snapshot())))")
+        assert exact == 150 and cursor.count(".") < 150
+        for writer in writers:
+            writer.execute("commit")
+    database.publish("u1", "after")
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert client.hello["resumed"] is True
+        messages = await client.before_marker(database)
+    assert len(ids(messages)) == len(set(ids(messages)))
+    got = [m["data"]["action"] if m["type"] == "log" else m["data"] for m in messages]
+    assert {f"open {n}" for n in range(150)} | {"after"} <= set(got)
+
+
+async def test_a_cursor_resumes_while_the_same_transactions_are_open(bridge, database):
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(database.connect()) for _ in range(5)]
+        for n, writer in enumerate(writers):
+            writer.execute("begin")
+            writer.execute("select pgcast.publish('u1', 'open', to_json(%s::int))", (n,))
+        cursor = await cursor_now(bridge, database)
+        got = []
+        for n in 3, 0, 4, 1, 2:
+            writers[n].execute("commit")
+            database.publish("u1", "between")
+            async with bridge.client(v1=True, since=cursor) as client:
+                await client.until(lambda m: m.get("data") == "between")
+                cursor = await client.told_cursor()
+                got += data(client.seen)
+        assert [x for x in got if x != "between"] == [3, 0, 4, 1, 2]
+        assert got.count("between") == 5
+
+
+async def test_what_was_open_at_the_cursor_arrives_and_its_savepoints_do_not(bridge, database):
+    with database.connect() as writer:
+        writer.execute("begin")
+        writer.execute("insert into log(uid, action) values ('u1', 'kept')")
+        writer.execute("savepoint s")
+        writer.execute("insert into log(uid, action) values ('u1', 'dropped')")
+        cursor = await cursor_now(bridge, database)
+        writer.execute("rollback to s")
+        writer.execute("insert into log(uid, action) values ('u1', 'late')")
+        writer.execute("commit")
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert [d["action"] for d in data(await client.before_marker(database))] == ["kept", "late"]
+
+
+@pytest.mark.parametrize("v1", [False, True])
+async def test_pages_follow_each_other_without_a_seam(bridge, database, v1):
+    cursor = await cursor_now(bridge, database)
+    database.execute("insert into log(uid) select 'u1' from generate_series(1, 1500)")
+    database.publish(None, "for all")
+    database.execute("insert into log(uid) select 'u1' from generate_series(1, 3000)")
+    owed = database.value("""select array_agg(id order by id) from pgcast.event
+        where type = 'log' or broadcast""")
+    async with bridge.client(v1=v1, since=cursor) as client:
+        messages = await client.before_marker(database)
+    assert ids(messages) == owed
+    assert [d for d in data(messages) if isinstance(d, str)] == ["for all"]
+
+
+@pytest.mark.parametrize("others", [50, 20_001])
+async def test_few_recent_rows_and_many_give_the_same(bridge, database, others):
+    cursor = await cursor_now(bridge, database)
+    database.publish("u1", 1)
+    database.publish(None, "for all")
+    database.execute(f"insert into log(uid) select 'other' from generate_series(1, {others})")
+    database.publish("u1", 2)
+    database.publish("u2", 3)
+    for uid, wanted in ("u1", [1, "for all", 2]), ("u2", ["for all", 3]), ("u3", ["for all"]):
+        async with bridge.client(uid, v1=True, since=cursor) as client:
+            assert client.hello["resumed"] is True
+            assert data(await client.before_marker(database)) == wanted
+
+
+async def test_types_are_kept_to_when_resuming(bridge, database):
+    cursor = await cursor_now(bridge, database)
+    database.execute("insert into log(uid) select 'u1' from generate_series(1, 3000)")
+    database.publish("u1", "no", type="chat")
+    database.publish("u1", "yes", type="news")
+    async with bridge.client(v1=True, since=cursor, types="news,marker") as client:
+        assert data(await client.before_marker(database)) == ["yes"]
+        cursor = await client.told_cursor()
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert data(await client.before_marker(database)) == []
+
+
+async def test_sockets_of_a_uid_resume_from_where_each_was(bridge, database):
+    cursors = []
+    for n in range(8):
+        async with bridge.client(v1=True) as client:
+            database.publish("u1", n)
+            await client.until(lambda m: m.get("data") == n)
+            cursors.append(await client.told_cursor())
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(bridge.client(v1=bool(n % 3), since=cursor))
+                   for n, cursor in enumerate(cursors)]
+        fresh = await stack.enter_async_context(bridge.client(v1=True))
+        database.publish("u1", "live")
+        for n, client in enumerate(clients):
+            got = await client.until(lambda m: m.get("data") == "live")
+            assert data(got) == [*range(n + 1, 8), "live"]
+        assert data(await fresh.until(lambda m: m.get("data") == "live")) == ["live"]
+
+
+async def test_thousands_of_rows_and_live_ones_join_exactly(bridge, database):
+    """Clients that drop and come back, while somebody writes all the time."""
+    cursor = await cursor_now(bridge, database)
+    database.execute("""select pgcast.publish('u1', 'count', to_json(-n)) from generate_series(3000, 1, -1) n""")
+    with publishing(database) as count:
+        async def wander(n):
+            at, got = cursor, []
+            for _ in range(8):
+                async with bridge.client(v1=True, since=at) as client:
+                    assert client.hello["resumed"] is True
+                    await client.take(1 + n * 40)
+                    at = await client.told_cursor()
+                    got += data(client.seen)
+            return at, got
+        results = await asyncio.gather(*(wander(n) for n in range(4)))
+    for at, got in results:
+        async with bridge.client(v1=True, since=at) as client:
+            got += data(await client.before_marker(database))
+        assert [d for d in got if isinstance(d, int)] == list(range(-3000, count[0]))
+
+
+@pytest.mark.parametrize("rows", [10, 3000])
+async def test_init_and_resuming_go_together(bridge, database, rows):
+    """What is told before the answer is in it; what is told after is not."""
+    database.execute("select pgcast.watch('log', init_limit => 100000)")
+    cursor = await cursor_now(bridge, database)
+    database.execute(f"insert into log(uid, detail) select 'u1', '0' from generate_series(1, {rows})")
+    with writing(database, threads=2):
+        async with contextlib.AsyncExitStack() as stack:
+            clients = []
+            for _ in range(3):
+                client = await stack.enter_async_context(bridge.client(since=cursor))
+                clients.append(client)
+                await client.init()
+                await client.until(lambda message: message["op"] == "init")
+                await client.take(20)
+            cursors = stack.pop_all()
+    async with cursors:
+        for client in clients:
+            await client.before_marker(database)
+            client.seen = [m for m in client.seen if m["type"] == "log"]
+    expected = table(database)
+    for client in clients:
+        at = [message["op"] for message in client.seen].index("init")
+        assert replay(client.seen[at:]) == expected
+        assert len(ids(client.seen)) == len(set(ids(client.seen)))
+        assert len(ids(client.seen[:at])) >= rows
+
+
+async def test_a_reconnecting_crowd_takes_one_query(bridge, database):
+    cursor = await cursor_now(bridge, database)
+    database.execute("insert into log(uid) select 'u' || n from generate_series(1, 200) n")
+    wait_for(lambda: bridge.metrics()["pgcast_events_total"] >= 201, "the rows to be read")
+    pages = bridge.metrics()["pgcast_pages_total"]
+    async with contextlib.AsyncExitStack() as stack:
+        clients = await asyncio.gather(*(stack.enter_async_context(
+            bridge.client(f"u{n}", v1=True, since=cursor)) for n in range(1, 201)))
+        for n, client in enumerate(clients, 1):
+            assert (await client.next())["data"]["uid"] == f"u{n}"
+    assert bridge.metrics()["pgcast_pages_total"] - pages < 150
