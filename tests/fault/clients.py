@@ -112,7 +112,7 @@ class Client:
         self.calm = calm
         self.older = 0.0 if latest else 0.1  # how often it resumes from an older cursor; that has to do, too
         self.began = asyncio.Event()
-        self.markers = set()
+        self.ended = False
         self.socket = None
 
     def _url(self, cursor):
@@ -170,7 +170,7 @@ class Client:
         if message["type"] == "pgcast":
             self._control(message)
         elif message["type"] == "marker":
-            self.markers.add(message["data"])
+            self.ended |= message["data"] == "end"
         elif not (self.careless and self._be_careless(text, message)):
             self.notes.take(text, message)
 

@@ -257,8 +257,11 @@ class Torture:
             breaking = [] if self.options.calm else [asyncio.ensure_future(faults.run())]
             await asyncio.wait([writing, *breaking], timeout=self.options.minutes * 60,
                                return_when=asyncio.FIRST_COMPLETED)
-            faults.stopping = self.writers.stopping = True
-            await asyncio.gather(writing, *breaking)
+            faults.stopping = True
+            await asyncio.gather(*breaking)
+            self.writers.stopping = True
+            await writing
+            await self.writers.finish_prepared()
             unsettled = await self._settle(sites)
             await asyncio.sleep(0.1)
             naive.stopping = True
@@ -274,10 +277,13 @@ class Torture:
         """Everybody's last message; returns how many did not get it in time."""
         for client in self.clients:
             client.calm = True
-        await asyncio.to_thread(self.database.publish, None, "end")
-        with contextlib.suppress(AssertionError):
-            await eventually(lambda: all("end" in client.markers for client in self.clients), "all", SETTLE)
-        unsettled = sum("end" not in client.markers for client in self.clients)
+        deadline = time.monotonic() + SETTLE
+        while time.monotonic() < deadline and not all(client.ended for client in self.clients):
+            # more than once, since who begins anew after a reset begins behind it
+            await asyncio.to_thread(self.database.publish, None, "end")
+            with contextlib.suppress(AssertionError):
+                await eventually(lambda: all(client.ended for client in self.clients), "all", 3)
+        unsettled = sum(not client.ended for client in self.clients)
         if unsettled:
             for site in sites:
                 site.bridge.log.append(f"torture: {await asyncio.to_thread(site.bridge.metrics)}")
@@ -351,11 +357,18 @@ def options(words):
     return parser.parse_args(words)
 
 
+async def until_told_to_end(running):
+    """So that the cluster goes with us."""
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
 def main(words):
     chosen = options(words)
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     print(f"seed {chosen.seed}", flush=True)
-    report = asyncio.run(Torture(chosen).run())
+    report = asyncio.run(until_told_to_end(Torture(chosen).run()))
     for name, value in report.items():
         print(f"{name:20} {value}")
     if chosen.json:

@@ -52,7 +52,6 @@ class Writers:
 
     async def run(self):
         await asyncio.gather(*(self._writer(number) for number in range(self.count)))
-        await self._finish_prepared()
 
     async def _writer(self, number):
         published = 0
@@ -180,7 +179,7 @@ class Writers:
         word = self.random.choice(["commit", "commit", "rollback"])
         await db.execute(f"{word} prepared '{name}'")
 
-    async def _finish_prepared(self):
+    async def finish_prepared(self):
         """Those that a crash came between."""
         async with await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True) as db:
             cursor = await db.execute("select gid from pg_prepared_xacts where database = current_database()")
