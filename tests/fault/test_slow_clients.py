@@ -1,0 +1,156 @@
+"""Clients that take nothing, or are gone without a word: they get their due, and nobody else notices."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import socket
+import time
+
+from proxy import Proxy
+from stories import ids, metric, resident, until_metric
+
+MiB = 1 << 20
+ROW = 10_000  # bytes
+ROWS = 1_050  # 10.5 MB
+
+
+def connect(bridge, uid, since="", receive_buffer=None):
+    """A WebSocket connection as a plain socket, with the handshake done."""
+    host, port = bridge.address.rsplit(":", 1)
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.connect((host, int(port)))
+    key = base64.b64encode(os.urandom(16)).decode()
+    client.sendall(f"GET /?uid={uid}&since={since} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+                   f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+                   .encode())
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is for others
+        answer += client.recv(1)
+    assert b" 101 " in answer, answer
+    return client
+
+
+def write_much(database):
+    for _ in range(ROWS // 50):
+        database.execute(f"insert into log(uid, action) select 'u1', repeat('x', {ROW})"
+                         " from generate_series(1, 50)")
+
+
+async def test_fifty_who_never_read_cost_little_and_fifty_others_get_all(start, database):
+    bridge = start(database, max_clients_per_uid=100)
+    sleepers = [connect(bridge, "u1", receive_buffer=4096) for _ in range(50)]
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            readers = [await stack.enter_async_context(bridge.client()) for _ in range(50)]
+            before = resident(bridge)
+            reading = [asyncio.ensure_future(reader.until(lambda message: message["type"] == "end"))
+                       for reader in readers]
+            most, writing = before, asyncio.ensure_future(asyncio.to_thread(write_much, database))
+            while not writing.done():
+                await asyncio.sleep(0.05)
+                most = max(most, resident(bridge))
+            await writing
+            database.publish("u1", None, "end")
+            await asyncio.wait_for(asyncio.gather(*reading), 90)
+            most = max(most, resident(bridge))
+            for reader in readers:
+                assert len(set(ids(reader.seen))) == len(ids(reader.seen)) == ROWS
+            print(f"memory grew by {(most - before) / MiB:.1f} MiB")
+            assert most - before < 50 * 256 * 1024 + 4 * MiB
+            assert await metric(bridge, "fallen_behind_total") >= 50
+    finally:
+        for sleeper in sleepers:
+            sleeper.close()
+
+
+async def test_who_reads_again_gets_all_of_it(start, database):
+    bridge = start(database, send_buffer="32kB")
+    async with bridge.client() as client, bridge.client(v1=True) as other:
+        for slow in client, other:
+            slow.socket.transport.pause_reading()
+        await asyncio.to_thread(write_much, database)
+        await until_metric(bridge, "fallen_behind_total", lambda n: n >= 2)
+        for slow in client, other:
+            slow.socket.transport.resume_reading()
+        for slow in client, other:
+            await slow.before_marker(database)
+            assert len(ids(slow.seen)) == ROWS
+            assert ids(slow.seen) == sorted(set(ids(slow.seen)))
+
+
+async def test_who_takes_nothing_for_too_long_is_closed_with_4508(start, database):
+    bridge = start(database, send_buffer="32kB", slow_timeout="500ms")
+    async with bridge.client(close_timeout=1) as client, bridge.client() as other:
+        client.socket.transport.pause_reading()
+        await asyncio.to_thread(write_much, database)
+        await until_metric(bridge, "too_slow_total", lambda n: n == 1)
+        client.socket.transport.resume_reading()
+        assert await client.closed() == (4508, "too slow")
+        await other.before_marker(database)
+        assert len(ids(other.seen)) == ROWS
+
+
+async def test_a_client_that_is_gone_without_a_word_is_found_by_ping(start, database):
+    bridge = start(database, ping_interval="1s", ping_timeout="1s")
+    host, port = bridge.address.rsplit(":", 1)
+    proxy = await Proxy((host, int(port))).start()
+    try:
+        gone = await asyncio.to_thread(connect, _Through(proxy), "u1")
+        async with bridge.client() as other:
+            with proxy.black_hole():
+                await until_metric(bridge, "ping_timeouts_total", lambda n: n == 1, 5)
+                await until_metric(bridge, "clients", lambda n: n == 1)
+            assert await other.before_marker(database) == []
+        gone.close()
+    finally:
+        await proxy.stop()
+
+
+class _Through:
+    """Something with the address of a proxy."""
+
+    def __init__(self, proxy):
+        self.address = f"127.0.0.1:{proxy.port}"
+
+
+def read_ids(client, last):
+    """The ids of all events up to that one, from the bytes as they come."""
+    seen, rest = [], b""
+    while not seen or seen[-1] < last:
+        piece = client.recv(1 << 20)
+        assert piece, f"closed after {len(seen)} events"
+        rest += piece
+        cut = rest.rfind(b',"at":"')
+        if cut > 0:
+            seen += [int(id) for id in re.findall(rb'"id":(\d+),"at"', rest[:cut + 7])]
+            rest = rest[cut + 7:]
+    return seen
+
+
+async def test_a_backlog_of_a_million_rows_passes_through_little_memory(start, database):
+    bridge = start(database)
+    async with bridge.client(v1=True) as client:
+        cursor = client.hello["cursor"]
+    bridge.stop()
+    database.execute("create table many(uid text, n int)", "select pgcast.watch('many')",
+                     "insert into many select 'u1', n from generate_series(1, 1000000) n")
+    bridge = start(database, ping_interval="1h")
+    last = database.value("select max(id) from pgcast.event")
+    before, began = resident(bridge), time.monotonic()
+    client = connect(bridge, "u1", since=cursor)
+    try:
+        reading = asyncio.ensure_future(asyncio.to_thread(read_ids, client, last))
+        most = before
+        while not reading.done():
+            await asyncio.sleep(0.05)
+            most = max(most, resident(bridge))
+        seen = await reading
+    finally:
+        client.close()
+    print(f"a million rows in {time.monotonic() - began:.1f} s, {(most - before) / MiB:.1f} MiB more")
+    assert seen == list(range(last - 999_999, last + 1))
+    assert most - before < 32 * MiB
