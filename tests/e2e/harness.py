@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -65,6 +66,55 @@ class Cluster:
 
     def conninfo(self, database, user="postgres"):
         return f"host={self.directory} dbname={database} user={user}"
+
+
+class Standby(Cluster):
+    """A hot standby of a cluster, with all of its databases."""
+
+    def __init__(self, primary):
+        self.directory = self._run("standby", primary.directory).strip()
+
+    def promote(self):
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as admin:
+            admin.execute("select pg_promote()")
+
+
+class Pooler:
+    """A pgbouncer before a cluster; each transaction takes the next of three sessions."""
+
+    port = 6432
+
+    def __init__(self, cluster, mode="transaction"):
+        self.cluster = cluster
+        folder = Path(cluster.directory)
+        users = folder / "users.txt"
+        users.write_text('"bridge" ""\n"postgres" ""\n')
+        file = folder / "pgbouncer.ini"
+        file.write_text(f"""[databases]
+            * = host={folder}
+            [pgbouncer]
+            listen_addr =
+            listen_port = {self.port}
+            unix_socket_dir = {folder}
+            auth_type = trust
+            auth_file = {users}
+            pool_mode = {mode}
+            min_pool_size = 3
+            server_round_robin = 1
+            """.replace(" " * 12, ""))
+        # It refuses to run as root.
+        through = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        self.process = subprocess.Popen(
+            [*through, shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin"), "-q", str(file)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for((folder / f".s.PGSQL.{self.port}").exists, "pgbouncer to listen")
+
+    def conninfo(self, database, user="bridge"):
+        return f"{self.cluster.conninfo(database.name, user)} port={self.port}"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
 
 
 class Database:

@@ -1,0 +1,222 @@
+"""Where nobody rings the bell: as set, behind a transaction pooler, on a standby."""
+
+import contextlib
+
+import psycopg
+import pytest
+
+from harness import Pooler, Standby, eventually, wait_for
+from test_init import replay, table, writing
+from test_resume import cursor_now, data, ids, leave
+
+
+@pytest.fixture(scope="module")
+def standby(cluster):
+    made = Standby(cluster)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def replica(start, standby, database):
+    """A bridge on the standby of the test's database."""
+    return start(standby.conninfo(database.name, "bridge"), poll_interval="5ms")
+
+
+async def all_of_it_works(bridge, database):
+    """Live, init, broadcast, bulk, and resuming."""
+    async with bridge.client(v1=True) as client:
+        await client.init()
+        await client.until(lambda message: message["op"] == "init")
+        with writing(database, threads=2) as count:
+            await eventually(lambda: count[0] > 50, "the writers to have written")
+        database.execute("insert into log(uid, detail) select 'u1', '0' from generate_series(1, 2500)")
+        database.publish(None, "for all")
+        await client.before_marker(database)
+        cursor = await client.told_cursor()
+    log = [message for message in client.seen if message["type"] == "log"]
+    assert replay(log) == table(database)
+    assert len(ids(client.seen)) == len(set(ids(client.seen)))
+    assert "for all" in data(client.seen)
+    database.publish("u1", "missed")
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert client.hello["resumed"] is True
+        assert data(await client.before_marker(database)) == ["missed"]
+
+
+async def test_polling_as_set_needs_no_bell(start, database):
+    bridge = start(database, source="poll", poll_interval="5ms")
+    assert bridge.lines("polling every 5 ms")
+    await all_of_it_works(bridge, database)
+    metrics = bridge.metrics()
+    assert metrics["pgcast_bells_total"] == metrics["pgcast_sleeps_total"] == 0
+    assert database.value("select count(*) from pgcast.bridge") == 0, "no writer looks for a bridge"
+
+
+async def test_a_transaction_pooler_is_found_out(start, cluster, database):
+    pooler = Pooler(cluster)
+    try:
+        bridge = start(pooler.conninfo(database), poll_interval="5ms")
+        assert bridge.wait_line("pooler")
+        await all_of_it_works(bridge, database)
+        sessions = database.value("""select count(*) from pg_stat_activity
+            where usename = 'bridge' and datname = current_database()""")
+        assert sessions > 1, "so it has not had one session for itself"
+        assert bridge.metrics()["pgcast_database_connects_total"] == 1
+        assert not bridge.lines("error")
+    finally:
+        pooler.stop()
+
+
+async def test_who_pools_sessions_is_served_too(start, cluster, database):
+    pooler = Pooler(cluster, mode="session")
+    try:
+        bridge = start(pooler.conninfo(database), poll_interval="5ms")
+        async with bridge.client() as client:
+            database.publish("u1", 1)
+            assert (await client.next())["data"] == 1
+    finally:
+        pooler.stop()
+
+
+async def test_a_standby_carries_a_bridge(replica, database):
+    assert replica.lines("standby")
+    await all_of_it_works(replica, database)
+
+
+async def test_a_standby_tells_concurrent_transactions_once_each(replica, database):
+    """Where PostgreSQL does not say what is in progress: long ones, late ones, rolled back ones."""
+    async with replica.client(v1=True) as client:
+        with contextlib.ExitStack() as stack:
+            open_ones = [stack.enter_context(database.connect()) for _ in range(6)]
+            with writing(database, threads=3) as count:
+                for n, writer in enumerate(open_ones):
+                    writer.execute("begin")
+                    writer.execute("select pgcast.publish('u1', 'late', to_json(%s::int))", (n,))
+                    before = count[0]
+                    await eventually(lambda: count[0] > before + 20, "others to commit")
+                for n in 3, 0, 5, 1, 4:
+                    open_ones[n].execute("commit")
+                    before = count[0]
+                    await eventually(lambda: count[0] > before + 20, "others to commit")
+                open_ones[2].execute("rollback")
+        await client.before_marker(database)
+    owed = database.value("select array_agg(id) from pgcast.event where uid = 'u1'")
+    assert sorted(ids(client.seen)) == sorted(owed)
+    assert [m["data"] for m in client.seen if m["type"] == "late"] == [3, 0, 5, 1, 4]
+
+
+async def test_init_on_a_standby_is_exact(replica, database):
+    database.execute("select pgcast.watch('log', init_limit => 100000)",
+                     "insert into log(uid, detail) select 'u1', '0' from generate_series(1, 50)")
+    with database.connect() as long:
+        long.execute("begin")
+        long.execute("insert into log(uid, detail) values ('u1', '0')")
+        async with contextlib.AsyncExitStack() as stack:
+            clients = []
+            with writing(database, threads=2):
+                for _ in range(6):
+                    client = await stack.enter_async_context(replica.client())
+                    clients.append(client)
+                    await client.init()
+                    await client.until(lambda message: message["op"] == "init")
+                    await client.take(5)
+                long.execute("commit")
+            for client in clients:
+                await client.before_marker(database)
+    expected = table(database)
+    for client in clients:
+        log = [message for message in client.seen if message["type"] == "log"]
+        assert replay(log[[m["op"] for m in log].index("init"):]) == expected
+        assert len(ids(log)) == len(set(ids(log)))
+
+
+async def test_pages_on_a_standby_lose_nothing_behind_a_long_transaction(replica, database):
+    """What is visible there is more than all below the oldest transaction in progress."""
+    cursor = await cursor_now(replica, database)
+    with database.connect() as long:
+        long.execute("begin")
+        long.execute("select pgcast.publish('u1', 'late', '0')")
+        database.execute("insert into log(uid) select 'u1' from generate_series(1, 5000)")
+        replica.settle(database)
+        async with replica.client(v1=True, since=cursor) as client:
+            with writing(database, threads=1):
+                await client.take(5000)
+            await client.before_marker(database)
+            long.execute("commit")
+            await client.before_marker(database)
+            latest = await client.told_cursor()
+        owed = database.value("select array_agg(id order by id) from pgcast.event where uid = 'u1' and id > 1")
+        assert len(ids(client.seen)) == len(set(ids(client.seen)))
+        assert sorted(ids(client.seen)) == owed
+    database.publish("u1", "missed")
+    async with replica.client(v1=True, since=latest) as client:
+        assert data(await client.before_marker(database)) == ["missed"]
+
+
+async def test_cursors_of_the_primary_resume_on_the_standby_and_back(replica, start, database):
+    primary = start(database)
+    bridges, got = [primary, replica], []
+    cursor = await cursor_now(primary, database)
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(database.connect()) for _ in range(4)]
+        for n, writer in enumerate(writers):
+            writer.execute("begin")
+            writer.execute("select pgcast.publish('u1', 'late', to_json(%s::int))", (n,))
+        for turn, n in enumerate((2, 0, 3, 1)):
+            database.publish("u1", f"before {n}")
+            writers[n].execute("commit")
+            database.publish("u1", f"after {n}")
+            replica.settle(database)
+            async with bridges[(turn + 1) % 2].client(v1=True, since=cursor) as client:
+                assert client.hello["resumed"] is True
+                await client.until(lambda m: m.get("data") == f"after {n}")
+                cursor = await client.told_cursor()
+                got += data(client.seen)
+    assert got == [2, "before 2", "after 2", 0, "before 0", "after 0", 3, "before 3", "after 3",
+                   1, "before 1", "after 1"]
+
+
+async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, database):
+    """Transactions that wrote nothing of ours, or were rolled back, look like ones in progress at first."""
+    with database.connect() as long:
+        long.execute("begin")
+        long.execute("select pgcast.publish('u1', 'late', '0')")
+        database.execute("""do $$ begin for i in 1..3000 loop perform pg_current_xact_id();
+            if i % 2 = 0 then commit; else rollback; end if; end loop; end $$""")
+        cursor = await cursor_now(replica, database)
+
+        attempts = 0
+        while cursor.count(".") != 4:
+            cursor, attempts = await leave(replica), attempts + 1
+            assert attempts < 500, "a cursor has to name the one transaction in progress, and no more"
+        database.publish("u1", "after")
+        long.execute("commit")
+    async with replica.client(v1=True, since=cursor) as client:
+        assert client.hello["resumed"] is True
+        assert data(await client.before_marker(database)) == [0, "after"]
+
+
+async def test_a_standby_that_is_promoted_goes_on(start, cluster, database):
+    standby = Standby(cluster)
+    try:
+        bridge = start(standby.conninfo(database.name, "bridge"), prune_interval="1s", poll_interval="5ms")
+        async with bridge.client(v1=True) as client:
+            database.publish("u1", "before")
+            assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == "before"
+            cursor = await client.told_cursor()
+            standby.promote()
+            await eventually(lambda: bridge.lines("promoted"), "the bridge to notice")
+            await eventually(bridge.ready, "the bridge to be set up anew")
+            with psycopg.connect(standby.conninfo(database.name), autocommit=True) as connection:
+                for n in range(3):
+                    connection.execute("select pgcast.publish('u1', 'new', to_json(%s::int))", (n,))
+            got = await client.until(lambda m: m.get("data") == 2)
+            assert data(got) == [0, 1, 2]
+            assert not [m for m in client.seen if m["op"] == "reset"]
+        async with bridge.client(v1=True, since=cursor) as client:
+            assert client.hello["resumed"] is True
+            assert data(await client.until(lambda m: m.get("data") == 2)) == [0, 1, 2]
+        wait_for(lambda: bridge.metrics()["pgcast_sleeps_total"] > 0, "the bridge to sleep until the bell rings")
+    finally:
+        standby.remove()
