@@ -20,11 +20,6 @@
 
 /* ---- state ---- */
 
-struct ids {
-	int64_t *ids;
-	size_t n, room, at;
-};
-
 struct journal {
 	struct pglink *link;
 	struct hub *hub;
@@ -33,11 +28,10 @@ struct journal {
 	void (*ready)(void *ctx);
 	struct session_facts facts;
 	bool in_turn;
-	bool starting; /* the first turn: it tells nothing, it finds out where it is */
 	struct turn_result result;
 	struct past *past;
-	struct position *holds;	 /* newest one that does */
-	struct ids seen, seeing; /* of the last pull and of this one, on a standby */
+	struct position *holds; /* newest one that does */
+	char *finished;		/* on a standby: what is known to have ended; NULL: nothing */
 };
 
 struct journal *journal_create(struct pglink *link, struct hub *hub,
@@ -58,8 +52,7 @@ void journal_destroy(struct journal **journal)
 		return;
 	past_destroy(&(*journal)->past);
 	position_unref(&(*journal)->holds);
-	free((*journal)->seen.ids);
-	free((*journal)->seeing.ids);
+	free((*journal)->finished);
 	free(*journal);
 	*journal = NULL;
 }
@@ -93,7 +86,6 @@ static void on_holds(void *ctx)
 		stats_add(STAT_REWINDS, 1);
 		hub_rewind(journal->hub, journal->holds);
 		forget_lost(journal);
-		journal->seen.n = 0;
 	}
 	position_unref(&journal->holds);
 	journal->ready(journal->ctx);
@@ -112,6 +104,8 @@ void journal_connected(
 {
 	journal->facts = *facts;
 	journal->ready = ready;
+	free(journal->finished);
+	journal->finished = NULL;
 	position_unref(&journal->holds);
 	if (!past_at(journal->past, 0)) {
 		ready(journal->ctx);
@@ -161,29 +155,6 @@ static struct event event_of(const struct row *row)
 	return event;
 }
 
-/* Whether the last pull had it, too: on a standby, where a pull begins before what was seen. Both
- * are in the order of ids. */
-static bool seen_before(struct journal *journal, int64_t id)
-{
-	struct ids *old = &journal->seen, *new = &journal->seeing;
-	if (new->n == new->room) {
-		new->room = new->room ? 2 * new->room : 64;
-		new->ids = xrealloc(new->ids, new->room * sizeof(*new->ids));
-	}
-	new->ids[new->n++] = id;
-	while (old->at < old->n && old->ids[old->at] < id)
-		old->at++;
-	return old->at < old->n && old->ids[old->at] == id;
-}
-
-static void swap_seen(struct journal *journal)
-{
-	struct ids seen = journal->seen;
-	journal->seen = journal->seeing;
-	journal->seeing = seen;
-	journal->seen.at = journal->seeing.at = journal->seeing.n = 0;
-}
-
 static void on_pull_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
@@ -192,8 +163,6 @@ static void on_pull_row(void *ctx, const struct row *row)
 		take_position(journal, row);
 		return;
 	}
-	if (journal->facts.standby && (seen_before(journal, event.id) || journal->starting))
-		return;
 	journal->result.rows++;
 	hub_turn_event(journal->hub, &event);
 }
@@ -220,6 +189,13 @@ static void on_init_row(void *ctx, const struct row *row)
 	hub_turn_init(journal->hub, (size_t)row_int(row, 0) - 1, text, len);
 }
 
+static void on_finished_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	free(journal->finished);
+	journal->finished = xstrdup(row_text(row, 0, NULL));
+}
+
 static void on_lock_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
@@ -230,7 +206,6 @@ static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
 	journal->in_turn = false;
-	swap_seen(journal);
 	stats_add(STAT_TURNS, 1);
 	hub_turn_end(journal->hub);
 	past_add(journal->past, hub_position(journal->hub));
@@ -264,22 +239,33 @@ static void ask_pull(struct journal *journal, bool alone)
 {
 	bool standby = journal->facts.standby;
 	const char *since = hub_position(journal->hub)->text;
-	const char *params[] = {since};
+	const char *params[] = {since, journal->finished ? journal->finished : "{}"};
 	struct query query = {
 		.name = "pull",
 		.sql = standby ? standby_pull_sql : pull_sql,
 		.params = params,
-		.n_params = 1,
+		.n_params = standby ? 2 : 1,
 		.row = on_pull_row,
 		.done = alone ? on_end : NULL,
 	};
-	journal->starting = !*since;
-	if (journal->starting) {
+	if (!*since) {
 		query.name = NULL;
 		query.sql = standby ? standby_start_sql : start_sql;
 		query.n_params = 0;
 	}
 	ask(journal, query);
+}
+
+/* What of the position's open transactions has ended is good to know for the next pull. */
+static void ask_finished(struct journal *journal)
+{
+	const char *params[] = {hub_position(journal->hub)->text};
+	if (journal->facts.standby && *params[0])
+		ask(journal, (struct query){.name = "finished",
+				     .sql = finished_sql,
+				     .params = params,
+				     .n_params = 1,
+				     .row = on_finished_row});
 }
 
 enum { UIDS, FROMS, TOS, AFTERS, CHECKS, PAGE_ARRAYS };
@@ -354,5 +340,6 @@ void journal_turn(struct journal *journal, enum lock lock)
 		ask_wishes(journal, plan);
 	if (!alone)
 		ask(journal, (struct query){.sql = "commit", .done = on_end});
+	ask_finished(journal);
 	pglink_sync(journal->link);
 }

@@ -42,12 +42,12 @@ const char init_sql[] =
 	" || coalesce(e.data::text, 'null')" \
 	" || case when e.old is null then '' else ',\"old\":' || e.old::text end || '}'"
 
-/* A position taken apart. */
+/* A position taken apart, once: offset 0 keeps the planner from doing so for each of its numbers. */
 #define FIELDS(position) \
 	"select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m," \
 	"       array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8" \
 	"               from unnest(a[5:]) d) as open" \
-	"  from (select string_to_array(" position ", '.') as a) q"
+	"  from (select string_to_array(" position ", '.') as a offset 0) q"
 
 /* The last visible event of the greatest transaction below a limit. */
 #define TOP_BELOW(limit) \
@@ -77,70 +77,78 @@ const char init_sql[] =
 
 /* What was still in progress, as a position says it. */
 #define DISTANCES(m) \
-	"coalesce((select string_agg('.' || (" m "::text::int8 - x::text::int8), '' order by x desc)" \
-	"            from " XIP " x where x < " m "), '')"
+	"coalesce((select string_agg('.' || (" m "::text::int8 - x.xid::text::int8), '' order by x.xid desc)" \
+	"            from running x where x.xid < " m "), '')"
+
+/* ---- what is in progress ---- */
+
+#define RUNNING "select x as xid from " XIP " x"
+
+/* On a standby the snapshot's list is always empty. But whatever is visible in the journal has ended,
+ * so that in progress is, as far as it matters, what is not below xmin and has no row there: of what
+ * was in progress at position p, and of what is new below the last row. That takes in transactions
+ * that have ended and wrote nothing of ours, or rolled back; `finished` is what is known of those. */
+#define STANDBY_RUNNING(finished) \
+	"select x.xid from (" \
+	"    select unnest(p.open) as xid from p" \
+	"    union all" \
+	"    select g::text::xid8 from p cross join (" TOP_BELOW(XMAX) ") t cross join generate_series(" \
+	"           greatest(p.m::text::int8 + 1, " XMIN "::text::int8), t.xid::text::int8 - 1) g) x" \
+	" where x.xid >= " XMIN \
+	"   and not exists (select from unnest(" finished ") f where f = x.xid)" \
+	"   and not exists (select from pgcast.event e where e.xid = x.xid)"
 
 /* ---- pulls ---- */
 
-const char start_sql[] =
-	"with w as ("
-	"  select " POSITION_AT("t") " || " DISTANCES("t.xid") " as text"
-	"    from " JOURNAL " left join lateral (" TOP_BELOW(XMAX) ") t on true)"
-	" " POSITION_ROW("w.text") " from w";
+#define START \
+	" w as (" \
+	"  select " POSITION_AT("t") " || " DISTANCES("t.xid") " as text" \
+	"    from " JOURNAL " left join lateral (" TOP_BELOW(XMAX) ") t on true)" \
+	" " POSITION_ROW("w.text") " from w"
+
+const char start_sql[] = "with running as materialized (" RUNNING ")," START;
+
+const char standby_start_sql[] =
+	"with p as (select (" XMIN "::text::int8 - 1)::text::xid8 as m, '{}'::xid8[] as open),"
+	" running as materialized (" STANDBY_RUNNING("'{}'::xid8[]") ")," START;
 
 /* What is new lies between transactions that are still in progress, or was in progress at $1 and is
  * not any more: so neither a long transaction nor the rows that one in progress has written so far are
  * ever read in vain. The offsets keep the planner from reading all of the journal instead. */
-const char pull_sql[] =
-	"with p as materialized (" FIELDS("$1") "),"
-	" x as materialized (select array(select x from p, " XIP " x where x > p.m order by x) as later),"
-	" r as materialized ("
-	"  select u.lo, u.hi from p, x, unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi)),"
-	" m as materialized ("
-	"  select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at,"
-	"         coalesce(t.xid, p.m) as m"
-	"    from p left join ("
-	"         select t.* from r cross join lateral"
-	"                (" TOP_BELOW("r.hi and e.xid > r.lo") ") t"
-	"          order by t.xid desc limit 1) t on true),"
-	" w as materialized ("
-	"  select concat_ws('.', m.epoch, m.anchor, m.at, m.m) || " DISTANCES("m.m") " as text from m)"
-	" (" POSITION_ROW("w.text") " from w)"
-	" union all"
-	" select " EVENT
-	"   from r cross join lateral"
-	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e"
-	" union all"
-	" select " EVENT
-	"   from p cross join lateral unnest(p.open) o(xid) cross join lateral"
-	"        (select * from pgcast.event e where e.xid = o.xid offset 0) e"
-	"  where o.xid not in (select " XIP ")"
-	" order by 1";
+#define PULL(running) \
+	"with p as materialized (" FIELDS("$1") ")," \
+	" running as materialized (" running ")," \
+	" x as materialized (select array(select x.xid from p, running x where x.xid > p.m order by 1) as later)," \
+	" r as materialized (" \
+	"  select u.lo, u.hi from p, x, unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi))," \
+	" m as materialized (" \
+	"  select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at," \
+	"         coalesce(t.xid, p.m) as m" \
+	"    from p left join (" \
+	"         select t.* from r cross join lateral" \
+	"                (" TOP_BELOW("r.hi and e.xid > r.lo") ") t" \
+	"          order by t.xid desc limit 1) t on true)," \
+	" w as materialized (" \
+	"  select concat_ws('.', m.epoch, m.anchor, m.at, m.m) || " DISTANCES("m.m") " as text from m)" \
+	" (" POSITION_ROW("w.text") " from w)" \
+	" union all" \
+	" select " EVENT \
+	"   from r cross join lateral" \
+	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e" \
+	" union all" \
+	" select " EVENT \
+	"   from p cross join lateral unnest(p.open) o(xid) cross join lateral" \
+	"        (select * from pgcast.event e where e.xid = o.xid offset 0) e" \
+	"  where o.xid not in (select x.xid from running x)" \
+	" order by 1"
 
-/* On a standby the list of what is in progress is always empty. Sure is there only that all below
- * xmin is finished: there its positions stand, and what is visible above is read by every pull; the
- * journal's reader remembers what it has seen of it. */
-const char standby_start_sql[] =
-	"with t as materialized (" TOP_BELOW(XMIN) "),"
-	" w as materialized ("
-	"  select " POSITION_AT("t") " as text from " JOURNAL " left join t on true)"
-	" (" POSITION_ROW("w.text") " from w)"
-	" union all"
-	" select " EVENT " from pgcast.event e"
-	"  where e.xid > coalesce((select t.xid from t), '0'::xid8)"
-	" order by 1";
+const char pull_sql[] = PULL(RUNNING);
+const char standby_pull_sql[] = PULL(STANDBY_RUNNING("$2::xid8[]"));
 
-/* A position from a primary may be ahead of xmin: it stays until xmin has passed it. */
-const char standby_pull_sql[] =
-	"with p as materialized (" FIELDS("$1") "),"
-	" w as materialized ("
-	"  select case when t.xid > p.m then " POSITION_AT("t") " else $1 end as text"
-	"    from p cross join " JOURNAL " left join lateral (" TOP_BELOW(XMIN) ") t on true)"
-	" (" POSITION_ROW("w.text") " from w)"
-	" union all"
-	" select " EVENT " from pgcast.event e"
-	"  where e.xid > (select p.m from p) or e.xid = any ((select p.open from p)::xid8[])"
-	" order by 1";
+/* Says so before the next pull's snapshot is taken: then what has no row there will never have one. */
+const char finished_sql[] =
+	"select coalesce(array_agg(x), '{}') from (" FIELDS("$1") ") p cross join unnest(p.open) x"
+	" where pg_xact_status(x) is distinct from 'in progress'";
 
 /* ---- pages ---- */
 

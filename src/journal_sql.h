@@ -7,7 +7,8 @@ extern const char unlock_sql[]; /* $1 bridge's key */
 extern const char start_sql[]; /* where the journal ends now */
 extern const char pull_sql[];  /* $1 position: everything since */
 extern const char standby_start_sql[];
-extern const char standby_pull_sql[];
+extern const char standby_pull_sql[]; /* and $2 what of it has ended, as finished_sql said before */
+extern const char finished_sql[];     /* $1 position: what of its open transactions has ended */
 
 /* $1 uids, $2 from, $3 to (null: now), $4 after, $5 whether to check `from`, $6 events per page */
 extern const char pages_sql[];
