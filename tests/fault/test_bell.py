@@ -1,0 +1,101 @@
+"""The bell: bridges that sleep are woken by every commit, and long transactions stall nobody."""
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+
+import psycopg
+
+from harness import wait_for
+from stories import got_all, writing
+
+CYCLES = 5_000
+BRIDGES = 16
+
+
+def ring(database, stop, heard, number):
+    """Wakes everybody for good with a burst, and rings once more just when they fall asleep again;
+    waits for all of them each time. Without a safety poll a missed bell is never made good."""
+    with database.connect() as connection:
+        while not stop.is_set():
+            number[0] += 1
+            for _ in range(7):
+                connection.execute("select pgcast.publish('u1', 'burst', null)")
+            time.sleep(random.uniform(0.015, 0.035))
+            connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number[0],))
+            wait_for(lambda: all(last == number[0] for last in heard) or stop.is_set(),
+                     f"probe {number[0]} in {heard}")
+
+
+async def test_no_bell_is_missed_in_5000_times_of_falling_asleep(start, database):
+    bridges = [start(database, safety_poll="0") for _ in range(BRIDGES)]
+    heard, number, stop = [0] * BRIDGES, [0], threading.Event()
+
+    async def listen(n):
+        async with bridges[n].client(types="probe") as client:
+            while True:
+                message = await client.next()
+                client.seen.clear()
+                if message["type"] == "probe":
+                    heard[n] = message["data"]
+
+    def slept():
+        return sum(bridge.metrics()["pgcast_sleeps_total"] for bridge in bridges)
+
+    listening = [asyncio.ensure_future(listen(n)) for n in range(BRIDGES)]
+    await asyncio.to_thread(wait_for, lambda: all(b.metrics()["pgcast_clients"] for b in bridges), "clients")
+    ringing = asyncio.ensure_future(asyncio.to_thread(ring, database, stop, heard, number))
+    try:
+        began = time.monotonic()
+        while not ringing.done() and await asyncio.to_thread(slept) < CYCLES:
+            await asyncio.sleep(0.2)
+        stop.set()
+        await ringing
+        print(f"{await asyncio.to_thread(slept):.0f} times asleep, {number[0]} probes,"
+              f" {time.monotonic() - began:.0f} s")
+        assert not any(task.done() for task in listening)
+    finally:
+        stop.set()
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+
+
+async def latencies(client, database, n=400):
+    """Milliseconds from before a commit until its message is here, in order of length."""
+    took = []
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        for number in range(n):
+            began = time.monotonic()
+            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number,))
+            await client.until(lambda message: message["type"] == "probe")
+            took.append(1000 * (time.monotonic() - began))
+    return sorted(took)
+
+
+async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
+    async with bridge.client() as client:
+        without = await latencies(client, database)
+        with database.connect() as idle:
+            idle.execute("begin")
+            idle.execute("insert into log(uid) values ('u1')")
+            beside = await latencies(client, database)
+            async with writing(database):
+                await asyncio.sleep(0.2)
+            idle.execute("commit")
+        p99 = [took[len(took) * 99 // 100] for took in (without, beside)]
+        print(f"p99 without {p99[0]:.2f} ms, beside an idle transaction {p99[1]:.2f} ms,"
+              f" ratio {p99[1] / p99[0]:.2f}")
+        await got_all(client, database)
+
+
+def test_a_killed_sleeper_does_not_keep_writers_waiting(start, database):
+    """Its lock goes with its session; until then writers ring for nobody."""
+    bridge = start(database)
+    bridge.expected = -signal.SIGKILL
+    os.kill(bridge.process.pid, signal.SIGKILL)
+    with database.connect(options="-c statement_timeout=5s") as connection:
+        connection.execute("insert into log(uid) values ('u1')")
