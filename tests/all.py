@@ -139,7 +139,8 @@ LANES = [
      ("load", lambda: pytest("gcc", "load"))],
     [("build sanitizers", lambda: build("sanitizers")),
      ("unit sanitizers", lambda: unit("sanitizers")),
-     ("e2e sanitizers", lambda: pytest("sanitizers", "e2e"))],
+     ("e2e sanitizers", lambda: pytest("sanitizers", "e2e")),
+     ("fault", lambda: pytest("gcc", "fault"))],
 ]
 
 

@@ -12,8 +12,8 @@ import psycopg
 from harness import wait_for
 from stories import got_all, writing
 
-CYCLES = 5_000
-BRIDGES = 16
+CYCLES = int(os.environ.get("PGCAST_CYCLES", 1_000))
+BRIDGES = 8
 
 
 def ring(database, stop, heard, number):
@@ -24,13 +24,13 @@ def ring(database, stop, heard, number):
             number[0] += 1
             for _ in range(7):
                 connection.execute("select pgcast.publish('u1', 'burst', null)")
-            time.sleep(random.uniform(0.015, 0.035))
+            time.sleep(random.uniform(0.02, 0.05))
             connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number[0],))
             wait_for(lambda: all(last == number[0] for last in heard) or stop.is_set(),
                      f"probe {number[0]} in {heard}")
 
 
-async def test_no_bell_is_missed_in_5000_times_of_falling_asleep(start, database):
+async def test_no_bell_is_missed_while_falling_asleep(start, database):
     bridges = [start(database, safety_poll="0") for _ in range(BRIDGES)]
     heard, number, stop = [0] * BRIDGES, [0], threading.Event()
 
