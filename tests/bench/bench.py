@@ -1,0 +1,134 @@
+"""Everything side by side, in one run on one machine: script/bench calls this.
+
+Competitors take turns, A B C A B C, so that what else the machine does hits all of them alike; what
+is printed is the median of the rounds. Nothing here passes or fails, but a row that is lost,
+repeated or out of order ends the run.
+"""
+
+import argparse
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import measures
+import report
+from servers import BUILD, HERE, Floor, Node, Pgcast, Websockets
+
+from harness import Cluster, Database
+
+DELIVERY = ["burst", "paced", "unicast", "idle", "latency", "endtoend"]
+WRITING = ["writers", "bulk"]
+ALL = [*DELIVERY, *WRITING, "instructions"]
+WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of telling what was written, and who listens
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.results = {}
+        self.pgbench = shutil.which("pgbench") or str(
+            sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1])
+        self.competitors = [Pgcast, Floor]
+        if Node.prepare():
+            self.competitors.append(Node)
+        else:
+            print("no Node: node or npm is missing, or ws and pg can't be fetched", flush=True)
+        self.competitors.append(Websockets)
+
+    def size(self, real, small):
+        return small if self.options.small else real
+
+    def note(self, who, figures):
+        for name, value in figures.items():
+            self.results.setdefault(name, {}).setdefault(who, []).append(value)
+        said = "  ".join(f"{name} {report.number(value)}" for name, value in figures.items())
+        print(f"{time.strftime('%H:%M:%S')}  {who}: {said}", flush=True)
+
+    def database(self):
+        """A new one: the journal is as short for the last competitor as for the first."""
+        database = Database(self.cluster)
+        database.install()
+        database.execute((HERE / "bench.sql").read_text())
+        return database
+
+    def deliver(self, name):
+        for _ in range(self.options.rounds):
+            for competitor in self.competitors:
+                database = self.database()
+                measure = getattr(measures, name)
+                self.note(competitor.name, measure(self, functools.partial(competitor, database)))
+                database.drop()
+
+    def write(self, name, flush):
+        for _ in range(self.options.rounds):
+            for way, listener in WAYS.items():
+                if listener not in (None, *self.competitors):
+                    continue
+                database = self.database()
+                server = listener(database) if listener else None
+                try:
+                    figures = getattr(measures, name)(self, database, f"tick_{way}", flush)
+                finally:
+                    if server:
+                        server.stop()
+                self.note(way, figures)
+                database.drop()
+
+    def on_cluster(self, run, *settings):
+        self.cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
+                               "shared_buffers=256MB", *settings)
+        try:
+            run()
+        finally:
+            self.cluster.remove()
+
+    def on_slow_cluster(self, run):
+        """One whose disk takes 2 ms to flush, whatever the machine's does."""
+        with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
+            os.chmod(folder, 0o755)
+            os.environ["LD_PRELOAD"] = shutil.copy(BUILD / "tests/bench/flush.so", folder)
+            try:
+                cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
+                                  "shared_buffers=256MB", "fsync=on")
+            finally:
+                del os.environ["LD_PRELOAD"]
+            self.cluster = cluster
+            try:
+                run()
+            finally:
+                self.cluster.remove()
+
+    def run(self, names):
+        deliveries = [name for name in DELIVERY if name in names]
+        if deliveries:
+            self.on_cluster(lambda: [self.deliver(name) for name in deliveries])
+        if "instructions" in names:
+            self.on_cluster(lambda: self.note("pgcast", measures.instructions(self)))
+        writing = [name for name in WRITING if name in names]
+        if writing:
+            self.on_cluster(lambda: [self.write(name, "disk") for name in writing], "fsync=on")
+        if "writers" in names:
+            self.on_slow_cluster(lambda: self.write("writers", "2ms"))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="script/bench", epilog="measures: " + " ".join(ALL))
+    parser.add_argument("measure", nargs="*", choices=[[], *ALL], metavar="MEASURE",
+                        help="what to measure; all when none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (5)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to try the bench itself")
+    parser.add_argument("--out", type=Path, default=BUILD, help="folder of bench.json, .md and .svg")
+    options = parser.parse_args()
+    bench = Bench(options)
+    try:
+        bench.run(options.measure or ALL)
+    finally:
+        report.write(bench, options.out)
+
+
+main()

@@ -1,0 +1,20 @@
+-- The benches' tables: the same rows, told in different ways.
+
+create table tick_none (uid text, n int, t bigint, pad text);
+create table tick_pgcast (like tick_none);
+create table tick_notify (like tick_none);
+
+-- init is not measured: no index, so that the writers' costs are the triggers'.
+set client_min_messages = error;
+select pgcast.watch('tick_pgcast', type => 'tick');
+
+-- What one writes by hand; the message is as long as pgcast's, and looks like it.
+create function tell() returns trigger language plpgsql as $$
+begin
+	perform pg_notify('tick', '{"type":"tick","op":"insert","id":' || new.n
+		|| ',"at":"' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+		|| '","data":' || row_to_json(new) || '}');
+	return null;
+end
+$$;
+create trigger tell after insert on tick_notify for each row execute function tell();

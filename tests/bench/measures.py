@@ -1,0 +1,174 @@
+"""What is measured. Each takes the bench and one competitor, and returns figures by name."""
+
+import random
+import re
+import statistics
+import subprocess
+import time
+
+from servers import BUILD, Load, Pgcast, cpu_us, now_us, rss_bytes, session
+
+PATIENCE = 120  # seconds for what should take a few
+
+
+def figures_of(saw, began, cpu, events=None):
+    """Rate and cost of what came; a delivery is one row at one client."""
+    received = saw["received"]
+    return {"rate": (events or received) / (saw["last_us"] - began) * 1e6,
+            "cpu": cpu / received,  # microseconds each, which is seconds per million
+            "load_cpu": saw["cpu_us"] / received}
+
+
+def deliver(server, load, write, events):
+    """Lets rows be written, and weighs the server until each client has `events` of them."""
+    load.expect(events, PATIENCE)
+    before = cpu_us(server)
+    began = write()
+    saw = load.result()
+    return saw, began, cpu_us(server) - before
+
+
+def burst(bench, start):
+    """1,000 rows in one transaction, all for the one uid that all clients have."""
+    clients, rows = bench.size(1000, 50), bench.size(1000, 200)
+    with session(start, clients, 1) as (server, load, writer):
+        batches = [(0, 1, n, 100) for n in range(1, rows, 100)]
+        got = figures_of(*deliver(server, load, lambda: writer.burst(batches), rows))
+    return {f"burst_{key}": value for key, value in got.items()}
+
+
+def paced(bench, start):
+    """50 rows a second for a uid that 1,000 clients have."""
+    clients, rows = bench.size(1000, 50), bench.size(500, 50)
+    with session(start, clients, 1) as (server, load, writer):
+
+        def write():
+            began = time.monotonic()
+            for n in range(rows):
+                time.sleep(max(0, began + n / 50 - time.monotonic()))
+                writer.stream([(0, 1, n + 1, 1)])
+            return 0
+
+        saw, _, cpu = deliver(server, load, write, rows)
+    return {"paced_p50": saw["p50_us"] / 1000, "paced_p99": saw["p99_us"] / 1000,
+            "paced_cpu": cpu / saw["received"]}
+
+
+def unicast(bench, start):
+    """10,000 uids with a client each; statements of 100 rows for as many of them, one after the other."""
+    uids, each = bench.size(10000, 200), 3
+    with session(start, uids, uids) as (server, load, writer):
+        batches = [(uid, 100, n, 1) for n in range(1, each + 1) for uid in range(0, uids, 100)]
+        saw, began, cpu = deliver(server, load, lambda: writer.stream(batches), each)
+        got = figures_of(saw, began, cpu)
+        connected = load.connected
+    return {"connect_rate": connected["connected"] / connected["seconds"],
+            "connection_rss": connected["rss"] / connected["connected"],
+            **{f"unicast_{key}": value for key, value in got.items()}}
+
+
+def idle(bench, start):
+    """10,000 clients that are pinged, and nothing else, for one round of pings."""
+    clients = bench.size(10000, 200)
+    with session(start, clients, clients) as (server, _, _):
+        time.sleep(bench.size(5, 1))  # connecting has its aftermath
+        before, began = cpu_us(server), now_us()
+        time.sleep(bench.size(25, 2))
+        return {"idle_cpu": (cpu_us(server) - before) / (now_us() - began) * 100}
+
+
+def latency(bench, start):
+    """Single rows at rest, from PostgreSQL's time of the commit to the message's last byte."""
+    rows = bench.size(500, 50)
+    with session(start, 1, 1) as (_, load, writer):
+        load.expect(rows, PATIENCE, arrivals=True)
+        began = now_us()
+        for n in range(1, rows + 1):
+            time.sleep(random.uniform(0.015, 0.025))
+            writer.stream([(0, 1, n, 1)])
+        came = load.result()["arrivals"]
+        late = sorted((there - here) / 1000 for there, here in zip(came, writer.committed(began)))
+    return {"latency_p50": statistics.median(late), "latency_p99": late[int(len(late) * 0.99)]}
+
+
+def endtoend(bench, start):
+    """One client, and statements of 1,000 rows for it, one after the other."""
+    statements = bench.size(100, 3)
+    with session(start, 1, 1) as (server, load, writer):
+        batches = [(0, 1, 1 + 1000 * n, 1000) for n in range(statements)]
+        saw, began, cpu = deliver(
+            server, load, lambda: writer.stream(batches), 1000 * statements)
+        return {"endtoend_rate": figures_of(saw, began, cpu)["rate"]}
+
+
+# ---- what it costs who writes ----
+
+
+def tps(bench, database, table, clients):
+    script = BUILD / f"{table}.pgbench"
+    script.write_text("\\set uid random(1, 1000)\n"
+                      f"insert into {table} values ('u' || :uid, 1, 1, '{'x' * 50}');\n")
+    said = subprocess.run(
+        [bench.pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
+         "-T", str(bench.size(4, 1)), "-f", script, database.conninfo()],
+        check=True, text=True, capture_output=True).stdout
+    return float(re.search(r"tps = ([\d.]+)", said)[1])
+
+
+def writers(bench, database, table, flush):
+    return {f"tps_{flush}_{clients}": tps(bench, database, table, clients)
+            for clients in (1, 8, 16, 32)}
+
+
+def bulk(bench, database, table, _):
+    """Milliseconds for an INSERT of 1,000 rows, and for a COPY of 10,000."""
+    row = "u1\t1\t1\t" + "x" * 50 + "\n"
+    inserts, copies = [], []
+    with database.connect() as connection:
+        for _ in range(bench.size(20, 2)):
+            began = now_us()
+            connection.execute(f"insert into {table} select 'u1', n, 1, %s"
+                               " from generate_series(1, 1000) n", ("x" * 50,))
+            inserts.append((now_us() - began) / 1000)
+        for _ in range(bench.size(5, 1)):
+            began = now_us()
+            with connection.cursor() as cursor, cursor.copy(f"copy {table} from stdin") as copy:
+                copy.write(row * 10000)
+            copies.append((now_us() - began) / 1000)
+    return {"bulk_insert": statistics.median(inserts), "bulk_copy": statistics.median(copies)}
+
+
+# ---- what does not wobble ----
+
+
+def counted(bench, clients, uids, batches, events, how):
+    """Instructions of pgcast, libraries included and the kernel not, for each delivery."""
+    out = BUILD / "callgrind.out"
+    out.unlink(missing_ok=True)
+    database = bench.database()
+    server = Pgcast(database, through=["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no",
+                                       f"--callgrind-out-file={out}"])
+    try:
+        load = Load(server, clients, uids)
+        writer = server.writer()
+        control = ["callgrind_control", str(server.pids[0])]
+        subprocess.run([*control, "-i", "on"], check=True, stdout=subprocess.DEVNULL)
+        load.expect(events, PATIENCE)
+        getattr(writer, how)(batches)
+        received = load.result()["received"]
+        subprocess.run([*control, "-i", "off"], check=True, stdout=subprocess.DEVNULL)
+        writer.close()
+        load.stop()
+    finally:
+        server.stop()
+    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1]) / received
+
+
+def instructions(bench):
+    clients, rows, uids = bench.size(1000, 50), bench.size(1000, 200), bench.size(1000, 200)
+    return {
+        "burst_instructions": counted(
+            bench, clients, 1, [(0, 1, n, 100) for n in range(1, rows, 100)], rows, "burst"),
+        "unicast_instructions": counted(
+            bench, uids, uids, [(uid, 100, 1, 1) for uid in range(0, uids, 100)], 1, "burst"),
+    }

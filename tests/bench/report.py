@@ -1,0 +1,147 @@
+"""What was measured, as a table, as JSON and as a picture."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+
+# Name, title, unit, whether more is better.
+METRICS = [
+    ("burst_rate", "burst, 1,000 clients of one uid", "deliveries/s", True),
+    ("burst_cpu", "server's CPU, burst", "s per million deliveries", False),
+    ("burst_load_cpu", "load client's CPU, burst", "s per million deliveries", False),
+    ("unicast_rate", "unicast, 10,000 uids, statements of 100 rows", "deliveries/s", True),
+    ("unicast_cpu", "server's CPU, unicast", "s per million deliveries", False),
+    ("unicast_load_cpu", "load client's CPU, unicast", "s per million deliveries", False),
+    ("endtoend_rate", "end to end, statements of 1,000 rows, one client", "events/s", True),
+    ("paced_p50", "50 rows/s to 1,000 clients, p50", "ms", False),
+    ("paced_p99", "50 rows/s to 1,000 clients, p99", "ms", False),
+    ("paced_cpu", "server's CPU, 50 rows/s", "s per million deliveries", False),
+    ("latency_p50", "commit to client at rest, p50", "ms", False),
+    ("latency_p99", "commit to client at rest, p99", "ms", False),
+    ("connect_rate", "connecting 10,000", "connects/s", True),
+    ("connection_rss", "memory per idle connection", "bytes", False),
+    ("idle_cpu", "idle with 10,000 connected and pinged", "% of a core", False),
+    ("burst_instructions", "instructions, burst", "per delivery", False),
+    ("unicast_instructions", "instructions, unicast", "per delivery", False),
+    *((f"tps_{flush}_{n}", f"{n} writer{'s' if n > 1 else ''}, {title}", "transactions/s", True)
+      for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"))
+      for n in (1, 8, 16, 32)),
+    ("bulk_insert", "INSERT of 1,000 rows", "ms", False),
+    ("bulk_copy", "COPY of 10,000 rows", "ms", False),
+]
+
+TITLES = {"pgcast": "pgcast", "floor": "bare epoll loop", "node": "Node ws", "nchan": "nchan",
+          "python": "Python websockets", "none": "no trigger", "notify": "NOTIFY of the row"}
+COLORS = {"pgcast": "#2f6fb0", "floor": "#9a9a9a", "node": "#5fa04e", "nchan": "#b07a2f",
+          "python": "#c9a227", "none": "#9a9a9a", "notify": "#b0472f"}
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def medians(results, name):
+    return {who: statistics.median(values) for who, values in results.get(name, {}).items()}
+
+
+def lines_of(results, who):
+    """Rows of a table: title, unit, and for each competitor its median and its ratio to pgcast's."""
+    for name, title, unit, _ in METRICS:
+        found = medians(results, name)
+        if not found or not set(found) <= set(who):
+            continue
+        ours = found.get("pgcast")
+        cells = []
+        for one in who:
+            if one not in found:
+                cells.append("–")
+            elif one == "pgcast" or not ours:
+                cells.append(number(found[one]))
+            else:
+                cells.append(f"{number(found[one])} ({number(found[one] / ours)}×)")
+        yield [title, unit, *cells]
+
+
+def table(results, who):
+    rows = list(lines_of(results, who))
+    if not rows:
+        return ""
+    rows = [["", "unit", *(TITLES[one] for one in who)], ["---"] * (len(who) + 2), *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |\n"
+                   for row in rows) + "\n"
+
+
+def tables(results):
+    seen = {who for values in results.values() for who in values}
+    return (table(results, [one for one in ("pgcast", "floor", "node", "nchan", "python") if one in seen])
+            + table(results, [one for one in ("none", "notify", "pgcast") if one in seen]))
+
+
+def machine():
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    return {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(),
+            "kernel": platform.release(), "load_before": os.getloadavg()[2]}
+
+
+def revision():
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], text=True, capture_output=True)
+    return said.stdout.strip() or None
+
+
+# ---- the picture ----
+
+BAR, GAP, LEFT, WIDE = 14, 30, 190, 420
+
+
+def text(x, y, words, anchor="start", weight="normal"):
+    words = words.replace("&", "&amp;").replace("<", "&lt;")
+    return (f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-weight="{weight}">{words}</text>\n')
+
+
+def bars(y, title, unit, more, found):
+    """A group of bars, as long as the values are to the largest one."""
+    out = text(10, y, f"{title} ({unit}, {'more' if more else 'less'} is better)", weight="bold")
+    most = max(found.values()) or 1
+    for one, value in found.items():
+        y += BAR + 4
+        width = max(1, value / most * WIDE)
+        out += text(LEFT - 8, y, TITLES[one], "end")
+        out += (f'<rect x="{LEFT}" y="{y - BAR + 3}" width="{width:.1f}" height="{BAR}"'
+                f' fill="{COLORS[one]}"/>\n')
+        out += text(LEFT + width + 6, y, number(value))
+    return out, y + GAP
+
+
+def picture(results):
+    y, body = 24, ""
+    for name, title, unit, more in METRICS:
+        found = medians(results, name)
+        if len(found) > 1:
+            group, y = bars(y, title, unit, more, found)
+            body += group
+    width = LEFT + WIDE + 90
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y}"'
+            f' font-family="sans-serif" font-size="12">\n'
+            f'<rect width="100%" height="100%" fill="white"/>\n{body}</svg>\n')
+
+
+def write(bench, folder):
+    if not bench.results:
+        return
+    said = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "revision": revision(), "machine": machine(),
+            "rounds": bench.options.rounds, "small": bench.options.small,
+            "metrics": {name: {who: {"median": statistics.median(values), "all": values}
+                               for who, values in found.items()}
+                        for name, found in bench.results.items()}}
+    folder.mkdir(exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(said, indent=1) + "\n")
+    (folder / "bench.md").write_text(tables(bench.results))
+    (folder / "bench.svg").write_text(picture(bench.results))
+    print("\n" + tables(bench.results) + f"in {folder}: bench.json, bench.md, bench.svg")

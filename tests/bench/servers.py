@@ -1,0 +1,272 @@
+"""Those who are compared: how each is started, fed, and weighed. Each runs in a process of its own."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+
+from harness import ROOT, Bridge, program, wait_for  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+BUILD = Path(program()).parent
+PAD = "x" * 50  # messages come to 200 bytes
+
+
+def now_us():
+    return time.time_ns() // 1000
+
+
+def frame(text):
+    """As a server sends it: not masked."""
+    length = len(text)
+    head = bytes([0x81, length]) if length < 126 else bytes([0x81, 126]) + length.to_bytes(2, "big")
+    return head + text
+
+
+class Rows:
+    """Writes rows to a competitor's table. A batch is one statement: of each uid so many rows."""
+
+    def __init__(self, database, table):
+        self.table = table
+        self.connection = database.connect()
+        self.statement = f"""insert into {table} select 'u' || u, n,
+            (extract(epoch from clock_timestamp()) * 1000000)::bigint, '{PAD}'
+            from generate_series(%s::int, %s::int) n, generate_series(%s::int, %s::int) u order by n"""
+
+    def _insert(self, batch):
+        uid, uids, n, ns = batch
+        self.connection.execute(self.statement, (n, n + ns - 1, uid, uid + uids - 1), prepare=True)
+
+    def burst(self, batches):
+        """All of it in one transaction; returns when its commit was sent."""
+        with self.connection.transaction():
+            for batch in batches:
+                self._insert(batch)
+            began = now_us()
+        return began
+
+    def stream(self, batches):
+        """A transaction for each; returns when the first was sent."""
+        began = now_us()
+        for batch in batches:
+            self._insert(batch)
+        return began
+
+    def committed(self, since):
+        """When each row that was written since then was committed, in microseconds."""
+        return [float(at) for at, in self.connection.execute(
+            f"select extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000 from {self.table}"
+            " where t >= %s order by n", (since,))]
+
+    def close(self):
+        self.connection.close()
+
+
+class Frames:
+    """Writes the same rows to the floor, as pgcast's messages, framed and joined by uid and batch."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+        self.times = []
+
+    def _bytes(self, batch):
+        uid, uids, n, ns = batch
+        at = now_us()
+        self.times.append(at)
+        rows = []
+        for u in range(uid, uid + uids):
+            run = b"".join(frame(
+                b'{"type":"tick","op":"insert","id":%d,"at":"2026-11-23T10:00:00.123456Z","data":'
+                b'{"uid":"u%d","n":%d,"t":%d,"pad":"%s"}}' % (1000000 + i, u, i, at, PAD.encode()))
+                for i in range(n, n + ns))
+            rows.append(b"u%d %d\n" % (u, len(run)) + run)
+        return b"".join(rows)
+
+    def _write(self, batches):
+        began = now_us()
+        for batch in batches:
+            self.pipe.write(batch)
+            self.pipe.flush()
+        return began
+
+    def burst(self, batches):
+        return self._write([self._bytes(batch) for batch in batches])
+
+    stream = burst
+
+    def committed(self, since):
+        return [at for at in self.times if at >= since]
+
+    def close(self):
+        pass
+
+
+class Process:
+    """A server that prints its port. Its table is where rows reach it from."""
+
+    table = "tick_notify"
+    rows = None
+
+    def __init__(self, database, command, **options):
+        self.database = database
+        self.process = subprocess.Popen(
+            [str(word) for word in command], stdout=subprocess.PIPE,
+            preexec_fn=raise_files, **{"stdin": subprocess.DEVNULL, **options})
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{command[0]} did not start")
+        self.port = int(line)
+
+    def writer(self):
+        return Rows(self.database, self.table)
+
+    @property
+    def pids(self):
+        return [self.process.pid]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def raise_files():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Pgcast:
+    name, title, table = "pgcast", "pgcast", "tick_pgcast"
+
+    def __init__(self, database, through=(), **settings):
+        self.database = database
+        self.bridge = Bridge(database, through=through, max_clients_per_uid=0, **settings)
+        wait_for(self.bridge.ready, "pgcast to be ready")
+        self.port = int(self.bridge.address.rsplit(":", 1)[1])
+
+    def writer(self):
+        return Rows(self.database, self.table)
+
+    @property
+    def pids(self):
+        return [self.bridge.process.pid]
+
+    def stop(self):
+        self.bridge.stop()
+
+
+class Floor(Process):
+    name, title = "floor", "bare epoll loop"
+
+    def __init__(self, database):
+        super().__init__(database, [BUILD / "tests/bench/floor"], stdin=subprocess.PIPE)
+
+    def writer(self):
+        return Frames(self.process.stdin)
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Node(Process):
+    name, title = "node", "Node ws"
+
+    def __init__(self, database):
+        uri = f"postgresql:///{database.name}?host={database.cluster.directory}&user=postgres"
+        super().__init__(database, ["node", BUILD / "node/server.mjs", uri])
+
+    @staticmethod
+    def prepare():
+        """Fetches ws and pg; returns False when that can't be done."""
+        if not (shutil.which("node") and shutil.which("npm")):
+            return False
+        folder = BUILD / "node"
+        folder.mkdir(exist_ok=True)
+        for file in (HERE / "node").iterdir():
+            shutil.copy(file, folder)
+        return subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"],
+                              cwd=folder).returncode == 0
+
+
+class Websockets(Process):
+    name, title = "python", "Python websockets"
+
+    def __init__(self, database):
+        super().__init__(database, ["/usr/bin/python3", HERE / "broadcast.py", database.conninfo()])
+
+
+# ---- weighing ----
+
+
+def cpu_us(server):
+    """Processor time of all threads, the kernel's work for them included."""
+    total = 0
+    for pid in server.pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1000
+
+
+def rss_bytes(server):
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+               for pid in server.pids) * 1024
+
+
+class Load:
+    """The clients."""
+
+    def __init__(self, server, clients, uids):
+        self.process = subprocess.Popen(
+            [BUILD / "tests/bench/load", "127.0.0.1", str(server.port), str(clients), str(uids)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.connected = self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load client died")
+        return json.loads(line)
+
+    def expect(self, events, seconds, arrivals=False):
+        self.process.stdin.write(f"{'arrivals' if arrivals else 'expect'} {events} {seconds}\n")
+        self.process.stdin.flush()
+        self._answer()
+
+    def result(self):
+        """What came; raises when anything was lost, repeated or out of order."""
+        saw = self._answer()
+        wrong = {key: saw[key] for key in ("missing", "gaps", "repeats", "closed") if saw[key]}
+        if wrong:
+            raise RuntimeError(f"not all came as it should: {wrong}")
+        return saw
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def session(start, clients, uids):
+    """A server with its clients, and a writer for it."""
+    server = start()
+    try:
+        empty = rss_bytes(server)
+        load = Load(server, clients, uids)
+        load.connected["rss"] = rss_bytes(server) - empty
+        writer = server.writer()
+        try:
+            yield server, load, writer
+        finally:
+            writer.close()
+            load.stop()
+    finally:
+        server.stop()
