@@ -42,7 +42,7 @@ class Site:
 
     def __init__(self, database):
         self.database, self.port = database, free_port()
-        self.crashes = 0
+        self.crashes = 0  # ended in another way than it was told to
         self.past = []  # logs of the lives before
 
     async def start(self):
@@ -67,7 +67,7 @@ class Site:
 
     async def stop(self):
         await self.to_clients.stop()
-        await asyncio.to_thread(self.bridge.stop)
+        self.crashes += await asyncio.to_thread(self.bridge.stop) != 0
         await self.to_database.stop()
 
     @property
@@ -221,13 +221,14 @@ class Torture:
         for site in sites:
             await site.start()
         try:
-            return await self._with_clients(sites)
+            report = await self._with_clients(sites)
         finally:
             for site in sites:
                 await site.stop()
             if self.options.log:
                 Path(self.options.log).write_text("\n".join(
                     f"{n}: {line}" for n, site in enumerate(sites) for line in site.log))
+        return report | {"crashes": sum(site.crashes for site in sites)}
 
     def _clients(self, sites):
         ports = [site.to_clients.port for site in sites]
@@ -333,7 +334,7 @@ class Torture:
 def not_to_be(synchronous):
     """What must not be there. Without synchronous commits a crash takes back what was seen, and its
     transaction ids are used again."""
-    names = ["lost", "duplicated", "misordered", "unsettled", "silent"]
+    names = ["lost", "duplicated", "misordered", "unsettled", "silent", "crashes"]
     return names + ["repeated", "resets", "unknown"] if synchronous else names
 
 
