@@ -18,21 +18,7 @@ struct session {
 	bool heard; /* our own notification */
 };
 
-/* ---- 1: the session's settings, and where it has landed ---- */
-
-/* Invalid UTF-8 in an SQL_ASCII database would fail every fetch in UTF8: it is taken as it is, and
- * repaired when it is put into frames. statement_timeout stays below pglink's limit for an answer.
- * Plans are made once, when the journal may be empty, and have to be right when it is not. */
-static const char settings_sql[] =
-	"select set_config(v.name, v.value, false)"
-	"  from (values ('client_encoding', case current_setting('server_encoding')"
-	"                  when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end),"
-	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"
-	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"
-	"               ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('jit', 'off'),"
-	"               ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'))"
-	"       v(name, value)"
-	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))";
+/* ---- 1: where it has landed, and the session's settings ---- */
 
 static const char facts_sql[] =
 	"select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),"
@@ -40,6 +26,27 @@ static const char facts_sql[] =
 	"            when not pg_catalog.has_schema_privilege('pgcast', 'usage') then 'rights'"
 	"            else 'there' end,"
 	"       current_user, pg_catalog.current_database()";
+
+#define ENCODING                                                                                   \
+	"('client_encoding', case current_setting('server_encoding')"                              \
+	"                    when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)"
+
+/* Invalid UTF-8 in an SQL_ASCII database would fail every fetch in UTF8: it is taken as it is, and
+ * repaired when it is put into frames. statement_timeout stays below pglink's limit for an answer.
+ * Plans are made once, when the journal may be empty, and have to be right when it is not. */
+static const char settings_sql[] =
+	"select set_config(v.name, v.value, false)"
+	"  from (values " ENCODING ","
+	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"
+	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"
+	"               ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('jit', 'off'),"
+	"               ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'))"
+	"       v(name, value)"
+	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))";
+
+/* The sessions behind a pooler are everybody's; only of this one poolers keep track. */
+static const char pooled_settings_sql[] =
+	"select set_config(v.name, v.value, false) from (values " ENCODING ") v(name, value)";
 
 static const char rights_sql[] =
 	"select pgcast.schema_version(),"
@@ -89,12 +96,11 @@ void session_start(struct session *session)
 {
 	session->facts = (struct session_facts){0};
 	session->heard = false;
-	ask(session, settings_sql, NULL, NULL);
 	ask(session, facts_sql, take_facts, check_rights);
 	pglink_sync(session->link);
 }
 
-/* ---- 2: the schema's version and the role's rights ---- */
+/* ---- 2: its settings, the schema's version and the role's rights ---- */
 
 static void join(void *ctx);
 
@@ -116,6 +122,8 @@ static void take_rights(void *ctx, const struct row *row)
 static void check_rights(void *ctx)
 {
 	struct session *session = ctx;
+	bool pooled = session->facts.pooled;
+	ask(session, pooled ? pooled_settings_sql : settings_sql, NULL, NULL);
 	ask(session, rights_sql, take_rights, join);
 	pglink_sync(session->link);
 }

@@ -68,6 +68,22 @@ async def test_a_transaction_pooler_is_found_out(start, cluster, database):
         pooler.stop()
 
 
+def test_sessions_of_a_pooler_are_left_as_they_were(start, cluster, database):
+    """They are not the bridge's own: who comes after it would have its settings."""
+    pooler = Pooler(cluster)
+    try:
+        bridge = start(pooler.conninfo(database), poll_interval="5ms")
+        turns = bridge.metrics()["pgcast_turns_total"]
+        wait_for(lambda: bridge.metrics()["pgcast_turns_total"] > turns + 20, "each session to have had its turn")
+        with psycopg.connect(pooler.conninfo(database), autocommit=True, prepare_threshold=None) as neighbour:
+            seen = {neighbour.execute("""select pg_backend_pid(), string_agg(name || '=' || setting, ' ' order by name)
+                from pg_settings where source = 'session'
+                and name not in ('client_encoding', 'TimeZone', 'application_name')""").fetchone() for _ in range(12)}
+        assert len(seen) > 1 and {settings for _, settings in seen} == {None}
+    finally:
+        pooler.stop()
+
+
 async def test_who_pools_sessions_is_served_too(start, cluster, database):
     pooler = Pooler(cluster, mode="session")
     try:
