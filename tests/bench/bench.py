@@ -21,9 +21,9 @@ from servers import BUILD, HERE, Floor, Node, Pgcast, Websockets
 
 from harness import Cluster, Database
 
-DELIVERY = ["burst", "paced", "unicast", "idle", "latency", "endtoend"]
+DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend"]
 WRITING = ["writers", "bulk"]
-ALL = [*DELIVERY, *WRITING, "instructions"]
+ALL = [*DELIVERY, "idle", *WRITING, "instructions"]
 WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of telling what was written, and who listens
 
 
@@ -62,6 +62,16 @@ class Bench:
                 database = self.database()
                 measure = getattr(measures, name)
                 self.note(competitor.name, measure(self, functools.partial(competitor, database)))
+                database.drop()
+
+    def idle(self):
+        for _ in range(self.options.rounds):
+            databases = {competitor: self.database() for competitor in self.competitors}
+            figures = measures.idle(self, {competitor.name: functools.partial(competitor, database)
+                                           for competitor, database in databases.items()})
+            for who, found in figures.items():
+                self.note(who, found)
+            for database in databases.values():
                 database.drop()
 
     def write(self, name, flush):
@@ -107,6 +117,8 @@ class Bench:
         deliveries = [name for name in DELIVERY if name in names]
         if deliveries:
             self.on_cluster(lambda: [self.deliver(name) for name in deliveries])
+        if "idle" in names:
+            self.on_cluster(self.idle)
         if "instructions" in names:
             self.on_cluster(lambda: self.note("pgcast", measures.instructions(self)))
         writing = [name for name in WRITING if name in names]

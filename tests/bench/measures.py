@@ -1,12 +1,13 @@
 """What is measured. Each takes the bench and one competitor, and returns figures by name."""
 
+import contextlib
 import random
 import re
 import statistics
 import subprocess
 import time
 
-from servers import BUILD, Load, Pgcast, cpu_us, now_us, rss_bytes, session
+from servers import BUILD, Load, Pgcast, cpu_us, now_us, session
 
 PATIENCE = 120  # seconds for what should take a few
 
@@ -67,14 +68,19 @@ def unicast(bench, start):
             **{f"unicast_{key}": value for key, value in got.items()}}
 
 
-def idle(bench, start):
-    """10,000 clients that are pinged, and nothing else, for one round of pings."""
+def idle(bench, starts):
+    """All of them at once, as there is nearly nothing to be measured: 10,000 clients each, which are
+    pinged, and nothing else, for one round of pings."""
     clients = bench.size(10000, 200)
-    with session(start, clients, clients) as (server, _, _):
+    with contextlib.ExitStack() as sessions:
+        servers = {who: sessions.enter_context(session(start, clients, clients))[0]
+                   for who, start in starts.items()}
         time.sleep(bench.size(5, 1))  # connecting has its aftermath
-        before, began = cpu_us(server), now_us()
+        began = now_us()
+        before = {who: cpu_us(server) for who, server in servers.items()}
         time.sleep(bench.size(25, 2))
-        return {"idle_cpu": (cpu_us(server) - before) / (now_us() - began) * 100}
+        return {who: {"idle_cpu": (cpu_us(server) - before[who]) / (now_us() - began) * 100}
+                for who, server in servers.items()}
 
 
 def latency(bench, start):
@@ -141,34 +147,37 @@ def bulk(bench, database, table, _):
 # ---- what does not wobble ----
 
 
-def counted(bench, clients, uids, batches, events, how):
+def control(server, *words):
+    subprocess.run(["callgrind_control", *words, str(server.pids[0])], check=True, capture_output=True)
+
+
+def counted(bench, clients, uids, batches, events):
     """Instructions of pgcast, libraries included and the kernel not, for each delivery."""
     out = BUILD / "callgrind.out"
-    out.unlink(missing_ok=True)
-    database = bench.database()
-    server = Pgcast(database, through=["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no",
-                                       f"--callgrind-out-file={out}"])
+    dump = BUILD / "callgrind.out.1"
+    dump.unlink(missing_ok=True)
+    server = Pgcast(bench.database(), through=[
+        "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"])
     try:
         load = Load(server, clients, uids)
         writer = server.writer()
-        control = ["callgrind_control", str(server.pids[0])]
-        subprocess.run([*control, "-i", "on"], check=True, stdout=subprocess.DEVNULL)
+        control(server, "-i", "on")
         load.expect(events, PATIENCE)
-        getattr(writer, how)(batches)
+        writer.burst(batches)
         received = load.result()["received"]
-        subprocess.run([*control, "-i", "off"], check=True, stdout=subprocess.DEVNULL)
+        control(server, "-d")
         writer.close()
         load.stop()
     finally:
         server.stop()
-    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1]) / received
+    return int(re.search(r"^totals: (\d+)", dump.read_text(), re.M)[1]) / received
 
 
 def instructions(bench):
     clients, rows, uids = bench.size(1000, 50), bench.size(1000, 200), bench.size(1000, 200)
     return {
         "burst_instructions": counted(
-            bench, clients, 1, [(0, 1, n, 100) for n in range(1, rows, 100)], rows, "burst"),
+            bench, clients, 1, [(0, 1, n, 100) for n in range(1, rows, 100)], rows),
         "unicast_instructions": counted(
-            bench, uids, uids, [(uid, 100, 1, 1) for uid in range(0, uids, 100)], 1, "burst"),
+            bench, uids, uids, [(uid, 100, 1, 1) for uid in range(0, uids, 100)], 1),
     }

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 # Name, title, unit, whether more is better.
-METRICS = [
+DELIVERY = [
     ("burst_rate", "burst, 1,000 clients of one uid", "deliveries/s", True),
     ("burst_cpu", "server's CPU, burst", "s per million deliveries", False),
     ("burst_load_cpu", "load client's CPU, burst", "s per million deliveries", False),
@@ -26,12 +26,17 @@ METRICS = [
     ("idle_cpu", "idle with 10,000 connected and pinged", "% of a core", False),
     ("burst_instructions", "instructions, burst", "per delivery", False),
     ("unicast_instructions", "instructions, unicast", "per delivery", False),
+]
+
+WRITING = [
     *((f"tps_{flush}_{n}", f"{n} writer{'s' if n > 1 else ''}, {title}", "transactions/s", True)
       for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"))
       for n in (1, 8, 16, 32)),
     ("bulk_insert", "INSERT of 1,000 rows", "ms", False),
     ("bulk_copy", "COPY of 10,000 rows", "ms", False),
 ]
+
+METRICS = DELIVERY + WRITING
 
 TITLES = {"pgcast": "pgcast", "floor": "bare epoll loop", "node": "Node ws", "nchan": "nchan",
           "python": "Python websockets", "none": "no trigger", "notify": "NOTIFY of the row"}
@@ -49,11 +54,11 @@ def medians(results, name):
     return {who: statistics.median(values) for who, values in results.get(name, {}).items()}
 
 
-def lines_of(results, who):
+def lines_of(results, metrics, who):
     """Rows of a table: title, unit, and for each competitor its median and its ratio to pgcast's."""
-    for name, title, unit, _ in METRICS:
+    for name, title, unit, _ in metrics:
         found = medians(results, name)
-        if not found or not set(found) <= set(who):
+        if not found:
             continue
         ours = found.get("pgcast")
         cells = []
@@ -67,8 +72,10 @@ def lines_of(results, who):
         yield [title, unit, *cells]
 
 
-def table(results, who):
-    rows = list(lines_of(results, who))
+def table(results, metrics, who):
+    seen = {one for name, *_ in metrics for one in results.get(name, ())}
+    who = [one for one in who if one in seen]
+    rows = list(lines_of(results, metrics, who))
     if not rows:
         return ""
     rows = [["", "unit", *(TITLES[one] for one in who)], ["---"] * (len(who) + 2), *rows]
@@ -78,9 +85,8 @@ def table(results, who):
 
 
 def tables(results):
-    seen = {who for values in results.values() for who in values}
-    return (table(results, [one for one in ("pgcast", "floor", "node", "nchan", "python") if one in seen])
-            + table(results, [one for one in ("none", "notify", "pgcast") if one in seen]))
+    return (table(results, DELIVERY, ["pgcast", "floor", "node", "nchan", "python"])
+            + table(results, WRITING, ["pgcast", "none", "notify"]))
 
 
 def machine():
