@@ -213,6 +213,23 @@ async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, d
         assert data(await client.before_marker(database)) == [0, "after"]
 
 
+async def test_what_the_primary_prunes_is_gone_on_the_standby(replica, database):
+    old = await cursor_now(replica, database)
+    database.publish("u1", "missed")
+    fresh = await cursor_now(replica, database)
+    async with replica.client("u2", v1=True) as bystander:
+        assert database.value("select pgcast.prune('0')") == 3
+        async with replica.client(v1=True, since=fresh) as client:
+            assert client.hello["resumed"] is True
+            assert await client.before_marker(database) == []
+        # That marker was behind the pruning.
+        async with replica.client(v1=True, since=old) as client:
+            assert client.hello["resumed"] is False
+            assert (await client.next())["reason"] == "pruned"
+        database.publish("u2", "live")
+        assert data(await bystander.until(lambda m: m["op"] == "publish")) == ["live"]
+
+
 async def test_a_standby_that_is_promoted_goes_on(start, cluster, database):
     standby = Standby(cluster)
     try:
