@@ -97,10 +97,49 @@ class Notes:
             self.latencies.append(time.time() - data["sent"])
 
 
+class Replica:
+    """What a client would show: the answer to init, and every change since."""
+
+    def __init__(self):
+        self.rows = None  # id -> version; None: no answer yet
+        self.unasked = False
+        self.inits = 0
+        self.wrong = []  # events that do not fit
+
+    def forget(self):
+        self.rows, self.unasked = None, True
+
+    def wants(self, random):
+        """To ask now, after a message."""
+        return self.unasked or (self.rows is not None and len(self.rows) < 3000 and random.random() < 0.01)
+
+    def begin(self, rows):
+        """Another answer has to say what is known by now."""
+        answer = {row["id"]: row["version"] for row in rows}
+        if self.rows is not None:
+            self.wrong += [id for id in answer.keys() | self.rows.keys()
+                           if answer.get(id) != self.rows.get(id)]
+        self.rows = answer
+        self.inits += 1
+
+    def apply(self, message):
+        if self.rows is None or message["type"] != "item":
+            return
+        row, op = message["data"], message["op"]
+        had = {"insert": None, "update": row["version"] - 1, "delete": row["version"]}[op]
+        if self.rows.get(row["id"]) != had:
+            self.wrong.append(message["id"])
+        if op == "delete":
+            self.rows.pop(row["id"], None)
+        else:
+            self.rows[row["id"]] = row["version"]
+
+
 class Client:
     """On pgcast.v1: drops out at random points, and resumes from its latest cursor."""
 
-    def __init__(self, ports, random, uid, *, types=None, careless=None, calm=False, latest=False):
+    def __init__(self, ports, random, uid, *, types=None, careless=None, calm=False, latest=False,
+                 replays=False):
         self.ports, self.random, self.uid, self.types = ports, random, uid, types
         self.notes = Notes(uid, types)
         self.cursors = []
@@ -113,6 +152,7 @@ class Client:
         self.older = 0.0 if latest else 0.1  # how often it resumes from an older cursor; that has to do, too
         self.began = asyncio.Event()
         self.ended = False
+        self.replica = Replica() if replays else None
         self.socket = None
 
     def _url(self, cursor):
@@ -141,13 +181,21 @@ class Client:
             self.notes.connected(cursor)
             fate = asyncio.ensure_future(self._fate(socket))
             try:
+                await self._ask_init(socket)
                 async for text in socket:
                     self._message(text)
+                    if self.replica and self.replica.wants(self.random):
+                        await self._ask_init(socket)
                     while not self.calm and self.stalled > time.monotonic():
                         await asyncio.sleep(0.05)
             finally:
                 fate.cancel()
                 self.socket = None
+
+    async def _ask_init(self, socket):
+        if self.replica:
+            self.replica.unasked = False
+            await socket.send('{"cmd":"init","type":"item"}')
 
     stalled = 0.0
 
@@ -171,8 +219,11 @@ class Client:
             self._control(message)
         elif message["type"] == "marker":
             self.ended |= message["data"] == "end"
+        elif message["op"] == "init":
+            self.replica.begin(message["data"])
         elif not (self.careless and self._be_careless(text, message)):
-            self.notes.take(text, message)
+            if self.notes.take(text, message) and self.replica:
+                self.replica.apply(message)
 
     def _control(self, message):
         if message["op"] == "hello":
@@ -188,6 +239,8 @@ class Client:
             self.unexplained = False
             self.resets.append(message["reason"])
             self.notes.forget_order()
+            if self.replica:
+                self.replica.forget()
             if not self.greeted["resumed"] and self.notes.bases[-1] != self.greeted["cursor"]:
                 self.notes.bases.append(self.greeted["cursor"])
         if "cursor" in message:

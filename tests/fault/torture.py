@@ -25,6 +25,7 @@ import psycopg  # noqa: E402
 from clients import Client, Naive, Plain  # noqa: E402
 from harness import Bridge, Cluster, Database, eventually  # noqa: E402
 from proxy import Proxy  # noqa: E402
+from stories import Standby  # noqa: E402
 from verdict import Verdict  # noqa: E402
 from writers import Writers  # noqa: E402
 
@@ -40,13 +41,14 @@ def free_port():
 class Site:
     """A bridge that is started again on the same port whenever it is killed, and its network."""
 
-    def __init__(self, database):
-        self.database, self.port = database, free_port()
+    def __init__(self, database, cluster=None, **settings):
+        self.database, self.port, self.settings = database, free_port(), settings
+        self.cluster = cluster or database.cluster
         self.crashes = 0  # ended in another way than it was told to
         self.past = []  # logs of the lives before
 
     async def start(self):
-        directory = self.database.cluster.directory
+        directory = self.cluster.directory
         self.to_database = await Proxy(f"{directory}/.s.PGSQL.5432").start()
         self.to_clients = await Proxy(("127.0.0.1", self.port)).start()
         self.run()
@@ -55,7 +57,7 @@ class Site:
         self.bridge = Bridge(
             f"host=127.0.0.1 port={self.to_database.port} dbname={self.database.name} user=bridge",
             listen=f"127.0.0.1:{self.port}", send_buffer="32kB", slow_timeout="4s", ping_interval="2s",
-            ping_timeout="6s", drain_time="300ms")
+            ping_timeout="6s", drain_time="300ms", **self.settings)
 
     async def again(self, number):
         """Ends it, starts the next one."""
@@ -205,7 +207,9 @@ class Torture:
 
     async def run(self):
         cluster = Cluster("max_prepared_transactions=50", "deadlock_timeout=200ms", "wal_writer_delay=10s",
+                          "wal_retrieve_retry_interval=200ms",
                           f"synchronous_commit={'off' if self.options.asynchronous else 'on'}")
+        standby = None
         try:
             self.database = Database(cluster)
             self.database.install()
@@ -213,8 +217,14 @@ class Torture:
                 self.database.conninfo(), self._random("writers"), UIDS, rate=self.options.rate,
                 synchronous=not self.options.asynchronous)
             self.writers.prepare()
-            return await self._on_sites([Site(self.database), Site(self.database)])
+            if self.options.standby:
+                standby = Standby(cluster)
+            return await self._on_sites([
+                Site(self.database), Site(self.database, source="poll" if self.options.poll else "auto"),
+                *([Site(self.database, standby)] if standby else [])])
         finally:
+            if standby:
+                standby.remove()
             cluster.remove()
 
     async def _on_sites(self, sites):
@@ -236,7 +246,7 @@ class Torture:
         return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)], calm=self.options.calm,
                        types=("item", "chat") if n % 5 == 4 else None,
                        careless=mistakes[n] if n < len(mistakes) else None,
-                       latest=self.options.asynchronous)
+                       latest=self.options.asynchronous, replays=n % 3 == 2 and not mistakes)
                 for n in range(self.options.clients)]
 
     async def _with_clients(self, sites):
@@ -294,6 +304,8 @@ class Torture:
     def _compared(self, verdict):
         for number, client in enumerate(self.clients):
             yield number, client.notes, verdict.compare(client.notes)
+            if client.replica:
+                yield number, client.notes, (0, verdict.compare_replica(client.uid, client.replica))
         for number, plain in enumerate(self.plain):
             for notes, began, ended in [*plain.past, *((notes, None, None) for notes in plain.broken)]:
                 yield f"plain {number}", notes, verdict.compare_between(notes, began, ended)
@@ -323,7 +335,9 @@ class Torture:
             "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
             "silent": sum(client.silent for client in self.clients),
             "ends": dict(refusals), "faults": dict(faults.counts), "unsettled": unsettled,
-            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown")},
+            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown",
+                                                "torn", "stale")},
+            "inits": sum(client.replica.inits for client in self.clients if client.replica),
             "first": ids,
             "naive_lost": len(verdict.xids.keys() - naive.ids),
             "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1) if latencies else None
@@ -334,7 +348,7 @@ class Torture:
 def not_to_be(synchronous):
     """What must not be there. Without synchronous commits a crash takes back what was seen, and its
     transaction ids are used again."""
-    names = ["lost", "duplicated", "misordered", "unsettled", "silent", "crashes"]
+    names = ["lost", "duplicated", "misordered", "torn", "stale", "unsettled", "silent", "crashes"]
     return names + ["repeated", "resets", "unknown"] if synchronous else names
 
 
@@ -350,6 +364,8 @@ def options(words):
     parser.add_argument("--rate", type=float, default=400, help="events per second, about")
     parser.add_argument("--mean", type=float, default=2, help="seconds between faults, on average")
     parser.add_argument("--asynchronous", action="store_true", help="synchronous_commit = off")
+    parser.add_argument("--poll", action="store_true", help="the second bridge polls")
+    parser.add_argument("--standby", action="store_true", help="one more bridge, on a standby")
     parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
     parser.add_argument("--sabotage", action="store_true", help="the clients make mistakes")
     parser.add_argument("--hold", type=float, default=0, help="seconds to look at bridges that hang")

@@ -21,6 +21,9 @@ class Verdict:
             rows = self.everybodys if broadcast else self.of_uid.setdefault(uid, [])
             rows.append((id, xid, type, checksum))
         self.events = len(self.xids)
+        self.items = {}  # uid -> id -> version
+        for uid, id, version in db.execute("select uid, id, version from item").fetchall():
+            self.items.setdefault(uid, {})[id] = version
 
     def _rows(self, notes):
         """What there is for a client, by what it asked for."""
@@ -46,6 +49,12 @@ class Verdict:
             id for cursor, ids in notes.again if cursor and ids for at in [Position(cursor)]
             for id in ids if id in self.xids and at.seen(self.xids[id])]
         return len(due), {kind: sorted(ids) for kind, ids in found.items()}
+
+    def compare_replica(self, uid, replica):
+        """What does not fit between an answer to init and the changes behind it."""
+        rows, there = replica.rows, self.items.get(uid, {})
+        ids = [id for id in rows.keys() | there.keys() if rows.get(id) != there.get(id)] if rows else []
+        return {"torn": sorted(set(replica.wrong)), "stale": sorted(ids)}
 
     def compare_between(self, notes, began, ended):
         """The same for one that has no cursor; nothing is due without `ended`."""

@@ -22,7 +22,7 @@ create index on item (uid);
 create index on part (id);
 create index on part (uid);
 create index on prep (uid);
-select pgcast.watch('item'), pgcast.watch('part'), pgcast.watch('news', null),
+select pgcast.watch('item', init_limit => 100000), pgcast.watch('part'), pgcast.watch('news', null),
     pgcast.watch('prep', bell => false);
 """
 HOT = 20  # rows that everybody updates
