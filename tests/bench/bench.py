@@ -17,7 +17,7 @@ from pathlib import Path
 
 import measures
 import report
-from servers import BUILD, HERE, Floor, Node, Pgcast, Websockets
+from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 from harness import Cluster, Database
 
@@ -38,6 +38,8 @@ class Bench:
             self.competitors.append(Node)
         else:
             print("no Node: node or npm is missing, or ws and pg can't be fetched", flush=True)
+        if Nchan.prepare():
+            self.competitors.append(Nchan)
         self.competitors.append(Websockets)
 
     def size(self, real, small):

@@ -6,8 +6,10 @@ import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -113,7 +115,6 @@ class Process:
     """A server that prints its port. Its table is where rows reach it from."""
 
     table = "tick_notify"
-    rows = None
 
     def __init__(self, database, command, **options):
         self.database = database
@@ -143,7 +144,7 @@ def raise_files():
 
 
 class Pgcast:
-    name, title, table = "pgcast", "pgcast", "tick_pgcast"
+    name, table = "pgcast", "tick_pgcast"
 
     def __init__(self, database, through=(), **settings):
         self.database = database
@@ -163,7 +164,7 @@ class Pgcast:
 
 
 class Floor(Process):
-    name, title = "floor", "bare epoll loop"
+    name = "floor"
 
     def __init__(self, database):
         super().__init__(database, [BUILD / "tests/bench/floor"], stdin=subprocess.PIPE)
@@ -177,7 +178,7 @@ class Floor(Process):
 
 
 class Node(Process):
-    name, title = "node", "Node ws"
+    name = "node"
 
     def __init__(self, database):
         uri = f"postgresql:///{database.name}?host={database.cluster.directory}&user=postgres"
@@ -197,10 +198,106 @@ class Node(Process):
 
 
 class Websockets(Process):
-    name, title = "python", "Python websockets"
+    name = "python"
 
     def __init__(self, database):
         super().__init__(database, ["/usr/bin/python3", HERE / "broadcast.py", database.conninfo()])
+
+
+class Nchan:
+    """nginx with nchan; what feeds it from PostgreSQL is not weighed."""
+
+    name, table = "nchan", "tick_notify"
+
+    def __init__(self, database):
+        self.database = database
+        self.port = free_port()
+        self.folder = tempfile.TemporaryDirectory(prefix="pgcast-")
+        config = Path(self.folder.name) / "nginx.conf"
+        config.write_text(NGINX.format(folder=self.folder.name, module=self.module(), port=self.port,
+                                       user="user root;" if os.getuid() == 0 else ""))
+        self.process = subprocess.Popen([self.nginx(), "-e", "stderr", "-c", config],
+                                        stdin=subprocess.DEVNULL, preexec_fn=raise_files)
+        wait_for(lambda: answers(self.port), "nginx")
+        self.feed = subprocess.Popen(
+            ["/usr/bin/python3", HERE / "nchan_feed.py", database.conninfo(), str(self.port)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self.feed.stdout.readline()
+
+    @staticmethod
+    def nginx():
+        return shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+
+    @classmethod
+    def module(cls):
+        return Path(cls.nginx()).parents[1] / "lib/nginx/modules/ngx_nchan_module.so"
+
+    @classmethod
+    def prepare(cls):
+        return bool(cls.nginx()) and cls.module().exists()
+
+    @property
+    def pids(self):
+        """The worker is the only child of the master."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
+
+    def writer(self):
+        return Rows(self.database, self.table)
+
+    def stop(self):
+        for process in (self.feed, self.process):
+            process.terminate()
+            process.wait()
+        self.folder.cleanup()
+
+
+NGINX = """
+load_module {module};
+{user}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {folder}/pid;
+events {{ worker_connections 19000; }}
+http {{
+	access_log off;
+	client_body_temp_path {folder}/body;
+	proxy_temp_path {folder}/proxy;
+	fastcgi_temp_path {folder}/fastcgi;
+	uwsgi_temp_path {folder}/uwsgi;
+	scgi_temp_path {folder}/scgi;
+	keepalive_requests 100000000;
+	nchan_shared_memory_size 512M;
+	nchan_message_buffer_length 100000;
+	nchan_message_timeout 30s;
+	server {{
+		listen 127.0.0.1:{port} backlog=4096;
+		location = / {{
+			nchan_subscriber websocket;
+			nchan_subscriber_first_message newest;
+			nchan_websocket_ping_interval 25;
+			nchan_channel_id $arg_uid;
+		}}
+		location = /pub {{
+			nchan_publisher;
+			nchan_channel_id $arg_uid;
+		}}
+	}}
+}}
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 # ---- weighing ----
