@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "hub_priv.h"
 #include "message.h"
 #include "stats.h"
@@ -13,6 +14,9 @@
 /* A page has at least so many events, however many pages a turn has to share. */
 #define LEAST_PAGE_ROWS 16
 #define MOST_PAGE_ROWS 2000
+
+/* Milliseconds that a client waits for a standby that lags behind its cursor. */
+#define LAG_PATIENCE 5000
 
 /* A client that came before the first position was known: it begins with the first turn's end. */
 static bool starts_now(const struct audience *audience)
@@ -84,11 +88,23 @@ static const char *reset_reason(const char *reason)
 	return "cursor";
 }
 
+/* Its beginning may yet come, unless it has had its time: then it is from another history. */
+static bool waits(const struct audience *audience, const char *reason)
+{
+	const struct client *first = LIST_OF(audience->members.next, struct client, of_audience);
+	return !strcmp(reason, "later") && clock_ms() - first->progress_ms < LAG_PATIENCE;
+}
+
 void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
 {
 	struct audience *audience = hub->pagers[page];
 	if (!audience)
 		return;
+	if (reason && waits(audience, reason)) {
+		hub->pagers[page] = NULL;
+		audience->page = 0; /* the next turn asks again */
+		return;
+	}
 	if (reason) {
 		audience->lost = reset_reason(reason);
 		stats_add(STAT_RESETS, 1);

@@ -78,7 +78,7 @@ const struct plan *hub_turn_plan(struct hub *hub);
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
 /* The answer to a page's check, before its events: NULL, or why there are none, checked or not
- * ("epoch", "pruned", "cursor", as in the protocol's reset). */
+ * ("epoch", "pruned", "cursor", as in the protocol's reset; "later": a standby lags behind it). */
 void hub_turn_resume(struct hub *hub, size_t page, const char *reason);
 void hub_turn_page(struct hub *hub, size_t page, const struct event *event);
 /* text NULL: the type is not known, or can't be read. */

@@ -170,6 +170,11 @@ const char finished_sql[] =
 	"(" p ".anchor = 0 and " p ".m = '0'::xid8" \
 	" or " p ".anchor = r.pruned_id and " p ".m = r.pruned_xid)"
 
+/* A standby that lags behind may yet hear of transaction m. */
+#define NOT_YET(m) \
+	"pg_is_in_recovery() and case when " m " >= " XMAX " then true" \
+	" else pg_xact_status(" m ") is not distinct from 'in progress' end"
+
 /* Pages that begin shortly before now (everybody's, after a restart) are cut from the same few recent
  * rows; others are found by uid. */
 const char pages_sql[] =
@@ -184,6 +189,7 @@ const char pages_sql[] =
 	"      when u.epoch <> s.epoch then 'epoch'"
 	"      when u.m < r.pruned_xid or r.pruned_xid >= any (u.open) then 'pruned'"
 	"      when not u.checks then null"
+	"      when " NOT_YET("u.m") " then 'later'"
 	"      when u.m >= " XMAX " then 'cursor'"
 	"      when " ANCHORED_AT_NOTHING("u") " or " ANCHORED("u") " then null"
 	"      else 'cursor' end as lost"

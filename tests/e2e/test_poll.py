@@ -1,5 +1,6 @@
 """Where nobody rings the bell: as set, behind a transaction pooler, on a standby."""
 
+import asyncio
 import contextlib
 
 import psycopg
@@ -208,9 +209,31 @@ async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, d
             assert attempts < 500, "a cursor has to name the one transaction in progress, and no more"
         database.publish("u1", "after")
         long.execute("commit")
+    replica.settle(database)
     async with replica.client(v1=True, since=cursor) as client:
         assert client.hello["resumed"] is True
         assert data(await client.before_marker(database)) == [0, "after"]
+
+
+async def test_a_standby_that_lags_waits_for_what_a_cursor_names(standby, replica, start, database):
+    primary = start(database)
+
+    async def come_back(cursor):
+        async with replica.client(v1=True, since=cursor) as client:
+            return client.hello["resumed"], data(await client.before_marker(database))
+
+    with psycopg.connect(standby.conninfo("postgres"), autocommit=True) as admin:
+        admin.execute("select pg_wal_replay_pause()")
+        try:
+            cursor = await cursor_now(primary, database)
+            database.publish("u1", "missed")
+            coming = asyncio.create_task(come_back(cursor))
+            await eventually(lambda: replica.metrics()["pgcast_clients"] == 1, "the client to be there")
+            turns = replica.metrics()["pgcast_pages_total"]
+            await eventually(lambda: replica.metrics()["pgcast_pages_total"] > turns + 3, "it to be looked for")
+        finally:
+            admin.execute("select pg_wal_replay_resume()")
+    assert await coming == (True, ["missed"])
 
 
 async def test_what_the_primary_prunes_is_gone_on_the_standby(replica, database):

@@ -256,7 +256,9 @@ static const char *lost(const struct fake_journal *journal, const struct fake_pa
 		return "epoch";
 	if (page->from < journal->pruned)
 		return "pruned";
-	return page->from > journal->turn->to ? "cursor" : NULL;
+	if (page->from > journal->turn->to)
+		return journal->lags ? "later" : "cursor";
+	return NULL;
 }
 
 static void next_page(struct fake_turn *turn)

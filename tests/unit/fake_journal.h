@@ -30,6 +30,7 @@ struct fake_journal {
 	size_t n_rows, room;
 	unsigned commits;
 	unsigned pruned; /* positions before do not hold any more */
+	bool lags;	 /* what is not there may yet come */
 	size_t answer_len;
 
 	struct fake_turn *turn; /* NULL: between turns */

@@ -518,6 +518,37 @@ static void a_cursor_that_does_not_hold_is_a_reset(void **state)
 	assert_got(&a, "E 4", CURSOR "4\"", NULL);
 }
 
+static void who_is_ahead_of_a_standby_waits_for_it(void **state)
+{
+	(void)state;
+	journal.lags = true;
+	fake_journal_insert(&journal, "u1", "log");
+	resume(&a, "1.0.0.2", KIND_V1);
+	fake_turn(&journal);
+	fake_turn(&journal);
+	assert_got(&a, NULL);
+	fake_journal_insert(&journal, "u1", "log");
+	fake_journal_insert(&journal, "u1", "log");
+	fake_turn(&journal);
+	assert_got(&a, HELLO "2\",\"resumed\":true", "E 3", CURSOR "3\"", NULL);
+	assert_true(audience_live(a.client->audience));
+}
+
+static void who_is_ahead_of_a_standby_for_long_is_reset(void **state)
+{
+	(void)state;
+	journal.lags = true;
+	resume(&a, "1.0.0.2", KIND_V1);
+	fake_turn(&journal);
+	assert_got(&a, NULL);
+	now += 5000;
+	fake_turn(&journal);
+	assert_got(&a, HELLO "0\",\"resumed\":false", RESET "\"cursor\"", NULL);
+	fake_journal_insert(&journal, "u1", "log");
+	fake_turn(&journal);
+	assert_got(&a, "E 1", CURSOR "1\"", NULL);
+}
+
 static void what_is_no_cursor_is_a_reset_at_once(void **state)
 {
 	(void)state;
@@ -843,6 +874,8 @@ int main(void)
 		HUB_TEST(who_resumes_with_nothing_missed_is_live),
 		HUB_TEST(who_missed_more_than_a_page_gets_it_page_by_page),
 		HUB_TEST(a_cursor_that_does_not_hold_is_a_reset),
+		HUB_TEST(who_is_ahead_of_a_standby_waits_for_it),
+		HUB_TEST(who_is_ahead_of_a_standby_for_long_is_reset),
 		HUB_TEST(what_is_no_cursor_is_a_reset_at_once),
 		HUB_TEST(who_is_too_slow_gets_the_rest_from_the_journal),
 		HUB_TEST(who_is_only_a_little_slow_stays_live),
