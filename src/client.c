@@ -30,18 +30,17 @@ void client_pump(struct client *client)
 {
 	const unsigned char *bytes;
 	size_t len;
-	if (!client->greeted)
+	if (!client->greeted || !client->audience)
 		return;
-	while (client->audience && reader_peek(&client->reader, &bytes, &len)) {
-		if (client->transport->congested(client->conn)) {
-			client_await(client);
-			return;
-		}
+	while (reader_peek(&client->reader, &bytes, &len)) {
+		if (client->transport->congested(client->conn))
+			break;
 		if (!client->transport->write(client->conn, bytes, len))
 			return;
 		client->progress_ms = clock_ms();
 		reader_advance(&client->reader, len);
 	}
+	client_await(client);
 }
 
 bool client_drained(struct client *client)

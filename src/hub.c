@@ -154,9 +154,9 @@ void hub_forget(struct hub *hub, struct client *client)
 }
 
 /* No byte has gone out for slow_timeout although some are waiting. */
-static bool stuck(struct client *client, uint64_t now)
+static bool stuck(const struct client *client, uint64_t now)
 {
-	return client->audience && !client_drained(client) &&
+	return client->audience && client->waiting &&
 	       now - client->progress_ms > (uint64_t)client->hub->settings->slow_timeout;
 }
 
