@@ -48,6 +48,7 @@ class Notes:
     def __init__(self, uid, types=None):
         self.uid, self.types = uid, types
         self.got = {}  # id -> checksums of the messages with that id; more than one after lost commits
+        self.valid = {}  # id -> checksum since the last reset
         self.rows = {}  # (type, row) -> its last change
         self.connection = {}  # what this connection has brought
         self.history = []  # of connections: time, cursor, greatest id before
@@ -68,14 +69,14 @@ class Notes:
 
     def forget_order(self):
         """History went another way: what happened may happen again, differently."""
-        self.connection, self.rows = {}, {}
+        self.connection, self.rows, self.valid = {}, {}, {}
         self.again.append((None, []))
 
     def take(self, text, message):
         id, checksum = message["id"], checksum_of(text)
         if self.connection.get(id) == checksum:
             self.duplicated.append(id)
-        self.connection[id] = checksum
+        self.connection[id] = self.valid[id] = checksum
         sums = self.got.setdefault(id, set())
         if checksum in sums:
             self.again[-1][1].append(id)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -163,6 +164,22 @@ class Forgetful:
         self.held.__exit__(None, None, None)
         await crashing
         await asyncio.to_thread(self.database.cluster.up)
+
+
+async def latencies(client, database, n=400):
+    """Milliseconds from before a commit until its message is here, in order of length."""
+    took = []
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        for number in range(n):
+            began = time.monotonic()
+            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number,))
+            await client.until(lambda message: message["type"] == "probe")
+            took.append(1000 * (time.monotonic() - began))
+    return sorted(took)
+
+
+def p99(took):
+    return took[len(took) * 99 // 100]
 
 
 def resident(bridge):

@@ -7,10 +7,8 @@ import signal
 import threading
 import time
 
-import psycopg
-
 from harness import wait_for
-from stories import got_all, writing
+from stories import got_all, latencies, p99, writing
 
 CYCLES = int(os.environ.get("PGCAST_CYCLES", 1_000))
 BRIDGES = 8
@@ -64,18 +62,6 @@ async def test_no_bell_is_missed_while_falling_asleep(start, database):
         await asyncio.gather(*listening, return_exceptions=True)
 
 
-async def latencies(client, database, n=400):
-    """Milliseconds from before a commit until its message is here, in order of length."""
-    took = []
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        for number in range(n):
-            began = time.monotonic()
-            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number,))
-            await client.until(lambda message: message["type"] == "probe")
-            took.append(1000 * (time.monotonic() - began))
-    return sorted(took)
-
-
 async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
     async with bridge.client() as client:
         without = await latencies(client, database)
@@ -86,9 +72,8 @@ async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
             async with writing(database):
                 await asyncio.sleep(0.2)
             idle.execute("commit")
-        p99 = [took[len(took) * 99 // 100] for took in (without, beside)]
-        print(f"p99 without {p99[0]:.2f} ms, beside an idle transaction {p99[1]:.2f} ms,"
-              f" ratio {p99[1] / p99[0]:.2f}")
+        print(f"p99 without {p99(without):.2f} ms, beside an idle transaction {p99(beside):.2f} ms,"
+              f" ratio {p99(beside) / p99(without):.2f}")
         await got_all(client, database)
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 
 from proxy import Proxy
-from stories import ids, metric, resident, until_metric
+from stories import ids, latencies, metric, p99, resident, until_metric
 
 MiB = 1 << 20
 ROW = 10_000  # bytes
@@ -41,7 +41,9 @@ def write_much(database):
 
 
 async def test_fifty_who_never_read_cost_little_and_fifty_others_get_all(start, database):
-    bridge = start(database, max_clients_per_uid=100)
+    bridge = start(database, max_clients_per_uid=101)
+    async with bridge.client(types="probe") as other:
+        without = await latencies(other, database)
     sleepers = [connect(bridge, "u1", receive_buffer=4096) for _ in range(50)]
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -62,6 +64,10 @@ async def test_fifty_who_never_read_cost_little_and_fifty_others_get_all(start, 
             print(f"memory grew by {(most - before) / MiB:.1f} MiB")
             assert most - before < 50 * 256 * 1024 + 4 * MiB
             assert await metric(bridge, "fallen_behind_total") >= 50
+        async with bridge.client(types="probe") as other:
+            beside = await latencies(other, database)
+        print(f"p99 without {p99(without):.2f} ms, beside slow clients {p99(beside):.2f} ms,"
+              f" ratio {p99(beside) / p99(without):.2f}")
     finally:
         for sleeper in sleepers:
             sleeper.close()

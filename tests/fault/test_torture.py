@@ -27,7 +27,8 @@ def test_nothing_is_lost_whatever_happens_the_same_way_each_time(folder):
 
 
 def test_nothing_is_lost_whatever_happens_another_way_each_time(folder):
-    code, report = torture(folder, "--minutes", 0.3, "--mean", 1, "--seed", random.randrange(10**6))
+    code, report = torture(folder, "--minutes", 0.3, "--mean", 1, "--seed", random.randrange(10**6),
+                           "--poll", "--standby")
     assert code == 0 and report["events"] > 1000 and report["resumes"] > 10
 
 

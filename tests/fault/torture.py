@@ -335,7 +335,7 @@ class Torture:
             "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
             "silent": sum(client.silent for client in self.clients),
             "ends": dict(refusals), "faults": dict(faults.counts), "unsettled": unsettled,
-            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown",
+            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown", "untold",
                                                 "torn", "stale")},
             "inits": sum(client.replica.inits for client in self.clients if client.replica),
             "first": ids,
@@ -348,7 +348,7 @@ class Torture:
 def not_to_be(synchronous):
     """What must not be there. Without synchronous commits a crash takes back what was seen, and its
     transaction ids are used again."""
-    names = ["lost", "duplicated", "misordered", "torn", "stale", "unsettled", "silent", "crashes"]
+    names = ["lost", "untold", "duplicated", "misordered", "torn", "stale", "unsettled", "silent", "crashes"]
     return names + ["repeated", "resets", "unknown"] if synchronous else names
 
 

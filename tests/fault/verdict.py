@@ -34,6 +34,7 @@ class Verdict:
     def _against(self, notes, due):
         there = {(id, checksum) for id, _, checksum in self._rows(notes)}
         return {
+            "untold": [id for id, checksum in notes.valid.items() if (id, checksum) not in there],
             "lost": [id for id, checksum in due if checksum not in notes.got.get(id, ())],
             "duplicated": notes.duplicated,
             "misordered": notes.misordered,
