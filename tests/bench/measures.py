@@ -23,10 +23,10 @@ def figures_of(saw, began, cpu, events=None):
 def deliver(server, load, write, events):
     """Lets rows be written, and weighs the server until each client has `events` of them."""
     load.expect(events, PATIENCE)
-    before = cpu_us(server)
+    before = cpu_us(server.pids)
     began = write()
     saw = load.result()
-    return saw, began, cpu_us(server) - before
+    return saw, began, cpu_us(server.pids) - before
 
 
 def burst(bench, start):
@@ -77,9 +77,9 @@ def idle(bench, starts):
                    for who, start in starts.items()}
         time.sleep(bench.size(5, 1))  # connecting has its aftermath
         began = now_us()
-        before = {who: cpu_us(server) for who, server in servers.items()}
+        before = {who: cpu_us(server.pids) for who, server in servers.items()}
         time.sleep(bench.size(25, 2))
-        return {who: {"idle_cpu": (cpu_us(server) - before[who]) / (now_us() - began) * 100}
+        return {who: {"idle_cpu": (cpu_us(server.pids) - before[who]) / (now_us() - began) * 100}
                 for who, server in servers.items()}
 
 
@@ -102,9 +102,14 @@ def endtoend(bench, start):
     statements = bench.size(100, 3)
     with session(start, 1, 1) as (server, load, writer):
         batches = [(0, 1, 1 + 1000 * n, 1000) for n in range(statements)]
+        readers = writer.readers()
+        before = cpu_us(readers)
         saw, began, cpu = deliver(
             server, load, lambda: writer.stream(batches), 1000 * statements)
-        return {"endtoend_rate": figures_of(saw, began, cpu)["rate"]}
+        got = figures_of(saw, began, cpu)
+        reading = (cpu_us(readers) - before) / saw["received"]
+    return {"endtoend_rate": got["rate"], "endtoend_cpu": got["cpu"],
+            **({"endtoend_reader_cpu": reading} if readers else {})}
 
 
 # ---- what it costs who writes ----
@@ -127,22 +132,40 @@ def writers(bench, database, table, flush):
 
 
 def bulk(bench, database, table, _):
-    """Milliseconds for an INSERT of 1,000 rows, and for a COPY of 10,000."""
-    # All different: of equal NOTIFYs PostgreSQL keeps one.
-    rows = "".join(f"u1\t{n}\t1\t{'x' * 50}\n" for n in range(10000))
-    inserts, copies = [], []
+    """What statements cost: how long they take, and for how long of that they use a processor, which
+    does not hang on what else the machine does."""
     with database.connect() as connection:
-        for _ in range(bench.size(20, 2)):
-            began = now_us()
+        backend = [connection.info.backend_pid]
+
+        def cost(n, run):
+            """Of n times: the median, and the processor time of each, in milliseconds."""
+            run()
+            took, before = [], cpu_us(backend)
+            for _ in range(n):
+                began = now_us()
+                run()
+                took.append((now_us() - began) / 1000)
+            return statistics.median(took), (cpu_us(backend) - before) / n / 1000
+
+        def insert(rows):
             connection.execute(f"insert into {table} select 'u1', n, 1, %s"
-                               " from generate_series(1, 1000) n", ("x" * 50,))
-            inserts.append((now_us() - began) / 1000)
-        for _ in range(bench.size(5, 1)):
-            began = now_us()
-            with connection.cursor() as cursor, cursor.copy(f"copy {table} from stdin") as copy:
-                copy.write(rows)
-            copies.append((now_us() - began) / 1000)
-    return {"bulk_insert": statistics.median(inserts), "bulk_copy": statistics.median(copies)}
+                               " from generate_series(1, %s::int) n", ("x" * 50, rows), prepare=True)
+
+        def copy():
+            # All different: of equal NOTIFYs PostgreSQL keeps one.
+            rows = "".join(f"u1\t{n}\t1\t{'x' * 50}\n" for n in range(10000))
+            with connection.cursor() as cursor, cursor.copy(f"copy {table} from stdin") as copying:
+                copying.write(rows)
+
+        def single():
+            connection.execute(f"insert into {table} values ('u1', 1, 1, %s)", ("x" * 50,), prepare=True)
+
+        one = cost(bench.size(1000, 50), single)
+        thousand = cost(bench.size(20, 2), lambda: insert(1000))
+        copied = cost(bench.size(5, 1), copy)
+    return {"single_time": one[0], "single_cpu": one[1] * 1000,
+            "insert_time": thousand[0], "insert_cpu": thousand[1],
+            "copy_time": copied[0], "copy_cpu": copied[1]}
 
 
 # ---- what does not wobble ----

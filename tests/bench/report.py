@@ -16,6 +16,8 @@ DELIVERY = [
     ("unicast_cpu", "server's CPU, unicast", "s per million deliveries", False),
     ("unicast_load_cpu", "load client's CPU, unicast", "s per million deliveries", False),
     ("endtoend_rate", "end to end, statements of 1,000 rows, one client", "events/s", True),
+    ("endtoend_cpu", "server's CPU, end to end", "s per million events", False),
+    ("endtoend_reader_cpu", "its backend's CPU, end to end", "s per million events", False),
     ("paced_p50", "50 rows/s to 1,000 clients, p50", "ms", False),
     ("paced_p99", "50 rows/s to 1,000 clients, p99", "ms", False),
     ("paced_cpu", "server's CPU, 50 rows/s", "s per million deliveries", False),
@@ -32,8 +34,12 @@ WRITING = [
     *((f"tps_{flush}_{n}", f"{n} writer{'s' if n > 1 else ''}, {title}", "transactions/s", True)
       for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"))
       for n in (1, 8, 16, 32)),
-    ("bulk_insert", "INSERT of 1,000 rows", "ms", False),
-    ("bulk_copy", "COPY of 10,000 rows", "ms", False),
+    ("single_time", "INSERT of one row", "ms", False),
+    ("single_cpu", "its backend's CPU", "µs", False),
+    ("insert_time", "INSERT of 1,000 rows", "ms", False),
+    ("insert_cpu", "its backend's CPU", "ms", False),
+    ("copy_time", "COPY of 10,000 rows", "ms", False),
+    ("copy_cpu", "its backend's CPU", "ms", False),
 ]
 
 METRICS = DELIVERY + WRITING

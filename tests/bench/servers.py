@@ -68,6 +68,12 @@ class Rows:
             f"select extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000 from {self.table}"
             " where t >= %s order by n", (since,))]
 
+    def readers(self):
+        """The server's backends."""
+        return [pid for pid, in self.connection.execute(
+            "select pid from pg_stat_activity where datname = current_database()"
+            " and backend_type = 'client backend' and pid <> pg_backend_pid()")]
+
     def close(self):
         self.connection.close()
 
@@ -106,6 +112,9 @@ class Frames:
 
     def committed(self, since):
         return [at for at in self.times if at >= since]
+
+    def readers(self):
+        return []
 
     def close(self):
         pass
@@ -303,10 +312,10 @@ def answers(port):
 # ---- weighing ----
 
 
-def cpu_us(server):
+def cpu_us(pids):
     """Processor time of all threads, the kernel's work for them included."""
     total = 0
-    for pid in server.pids:
+    for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 total += int((task / "schedstat").read_text().split()[0])
