@@ -15,9 +15,9 @@ import psycopg
 import websockets
 
 
-def checksum_of(text):
-    """As the journal's side computes it in SQL: see verdict.py."""
-    return int(hashlib.md5(text.encode()).hexdigest()[:15], 16)
+def key_of(id, text):
+    """Tells a message: its id, and behind it the checksum that verdict.py computes in SQL."""
+    return id << 60 | int(hashlib.md5(text.encode()).hexdigest()[:15], 16)
 
 
 class Position:
@@ -47,19 +47,20 @@ class Notes:
 
     def __init__(self, uid, types=None):
         self.uid, self.types = uid, types
-        self.got = {}  # id -> checksums of the messages with that id; more than one after lost commits
-        self.valid = {}  # id -> checksum since the last reset
+        self.got = set()  # keys of messages; after lost commits two may have the same id
+        self.valid = set()  # of those since the last reset
+        self.last = 0  # greatest id
         self.rows = {}  # (type, row) -> its last change
-        self.connection = {}  # what this connection has brought
+        self.connection = set()  # what this connection has brought
         self.history = []  # of connections: time, cursor, greatest id before
         self.bases = []  # cursors that the client began anew at
         self.again = []  # (cursor resumed from, what came that had been seen before)
         self.duplicated, self.misordered, self.latencies = [], [], []
 
     def connected(self, cursor):
-        self.connection = {}
+        self.connection = set()
         self.again.append((cursor, []))
-        self.history.append((time.strftime("%H:%M:%S", time.gmtime()), cursor, max(self.got, default=0)))
+        self.history.append((time.strftime("%H:%M:%S", time.gmtime()), cursor, self.last))
 
     def around(self, ids):
         """The connections that brought what is about these ids, for who searches a fault."""
@@ -69,19 +70,21 @@ class Notes:
 
     def forget_order(self):
         """History went another way: what happened may happen again, differently."""
-        self.connection, self.rows, self.valid = {}, {}, {}
+        self.connection, self.rows, self.valid = set(), {}, set()
         self.again.append((None, []))
 
     def take(self, text, message):
-        id, checksum = message["id"], checksum_of(text)
-        if self.connection.get(id) == checksum:
+        id = message["id"]
+        key = key_of(id, text)
+        if key in self.connection:
             self.duplicated.append(id)
-        self.connection[id] = self.valid[id] = checksum
-        sums = self.got.setdefault(id, set())
-        if checksum in sums:
+        self.connection.add(key)
+        self.valid.add(key)
+        if key in self.got:
             self.again[-1][1].append(id)
             return False
-        sums.add(checksum)
+        self.got.add(key)
+        self.last = max(self.last, id)
         self._order(message)
         return True
 
@@ -337,8 +340,8 @@ class Plain:
 class Naive:
     """What many do instead: asks the journal for what has a greater id than the last one seen."""
 
-    def __init__(self, connect):
-        self.connect, self.ids, self.stopping = connect, set(), False
+    def __init__(self, connect, uids):
+        self.connect, self.uids, self.ids, self.stopping = connect, uids, set(), False
 
     async def run(self):
         last = 0
@@ -347,7 +350,8 @@ class Naive:
                 async with await self.connect() as db:
                     while not self.stopping:
                         rows = await (await db.execute(
-                            "select id from pgcast.event where id > %s order by id", (last,))).fetchall()
+                            """select id from pgcast.event where uid = any (%s) and not broadcast
+                and id > %s order by id""", (self.uids, last))).fetchall()
                         self.ids.update(id for id, in rows)
                         last = max([last, *(id for id, in rows)])
                         await asyncio.sleep(0.01)

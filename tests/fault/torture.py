@@ -1,7 +1,17 @@
 """Tortures bridges with everything that may happen at once, and compares what clients got with the
-journal.
+journal. script/torture runs it; its options are in options(). It reports
 
-    torture.py [--minutes N] [--seed N] [--asynchronous] [--calm] [--sabotage] [--json FILE]
+    lost         what was due to a client and never came
+    untold       what came, is not in the journal, and no reset has taken back since
+    duplicated   what came twice within one connection
+    misordered   changes of a row that came in another order than they happened in
+    repeated     what came again although the cursor that was resumed from lay behind it
+    unknown      what came and is not in the journal: only after commits were lost
+    torn, stale  changes that do not fit to an answer to init; rows that differ in the end
+    silent       cursors that did not hold, without a reset that said so
+    unsettled    clients that did not get what came last
+    crashes      bridges that ended in another way than they were told to
+    naive_lost   what one would have lost who asks for id > last: shows that it was not too easy
 """
 
 import argparse
@@ -258,7 +268,7 @@ class Torture:
         self.plain = [] if self.options.asynchronous else [
             Plain([site.to_clients.port for site in sites], self._random(f"plain {n}"), uid, connect)
             for n, uid in enumerate(UIDS)]
-        naive = Naive(connect)
+        naive = Naive(connect, UIDS)
         faults = Faults(self.database, sites, self._random("faults"), self.options.mean,
                         not self.options.asynchronous)
         running = [asyncio.ensure_future(one.run()) for one in [*self.clients, *self.plain, naive]]
@@ -339,7 +349,7 @@ class Torture:
                                                 "torn", "stale")},
             "inits": sum(client.replica.inits for client in self.clients if client.replica),
             "first": ids,
-            "naive_lost": len(verdict.xids.keys() - naive.ids),
+            "naive_lost": len(verdict.told_by_uid - naive.ids),
             "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1) if latencies else None
                            for name, share in (("p50", 0.5), ("p99", 0.99))},
         }

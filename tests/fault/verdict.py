@@ -19,32 +19,32 @@ class Verdict:
         for id, xid, uid, broadcast, type, checksum in db.execute(JOURNAL).fetchall():
             self.xids[id] = xid
             rows = self.everybodys if broadcast else self.of_uid.setdefault(uid, [])
-            rows.append((id, xid, type, checksum))
+            rows.append((id << 60 | checksum, xid, type))
         self.events = len(self.xids)
+        self.told_by_uid = {key >> 60 for rows in self.of_uid.values() for key, _, _ in rows}
         self.items = {}  # uid -> id -> version
         for uid, id, version in db.execute("select uid, id, version from item").fetchall():
             self.items.setdefault(uid, {})[id] = version
 
     def _rows(self, notes):
-        """What there is for a client, by what it asked for."""
-        return [(id, xid, checksum)
-                for id, xid, type, checksum in self.of_uid.get(notes.uid, []) + self.everybodys
+        """What there is for a client, by what it asked for: keys and transactions."""
+        return [(key, xid) for key, xid, type in self.of_uid.get(notes.uid, []) + self.everybodys
                 if not notes.types or type in notes.types]
 
     def _against(self, notes, due):
-        there = {(id, checksum) for id, _, checksum in self._rows(notes)}
+        there = {key for key, _ in self._rows(notes)}
         return {
-            "untold": [id for id, checksum in notes.valid.items() if (id, checksum) not in there],
-            "lost": [id for id, checksum in due if checksum not in notes.got.get(id, ())],
+            "untold": [key >> 60 for key in notes.valid - there],
+            "lost": [key >> 60 for key in due if key not in notes.got],
             "duplicated": notes.duplicated,
             "misordered": notes.misordered,
-            "unknown": [id for id, sums in notes.got.items() for sum in sums if (id, sum) not in there],
+            "unknown": [key >> 60 for key in notes.got - there],
         }
 
     def compare(self, notes):
         """How many events were due, and by kind of fault the ids of those that went wrong."""
         base = Position(notes.bases[-1]) if notes.bases else Position("0.0.0.0")
-        due = [(id, checksum) for id, xid, checksum in self._rows(notes) if not base.seen(xid)]
+        due = [key for key, xid in self._rows(notes) if not base.seen(xid)]
         found = self._against(notes, due)
         found["repeated"] = [
             id for cursor, ids in notes.again if cursor and ids for at in [Position(cursor)]
@@ -59,6 +59,6 @@ class Verdict:
 
     def compare_between(self, notes, began, ended):
         """The same for one that has no cursor; nothing is due without `ended`."""
-        due = [(id, checksum) for id, xid, checksum in self._rows(notes)
+        due = [key for key, xid in self._rows(notes)
                if ended and ended.seen(xid) and not began.seen(xid)]
         return len(due), self._against(notes, due)
