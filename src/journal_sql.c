@@ -202,15 +202,14 @@ const char pages_sql[] =
 	"   limit " STRING(RECENT_ROWS) "),"
 	" few as materialized (select count(*) < " STRING(RECENT_ROWS) " as yes from recent),"
 	" loud as materialized (select * from recent e where e.broadcast),"
+	" close as materialized ("
+	"  select c.* from c where (select yes from few) and c.fresh and c.lost is null),"
 	" near as ("
 	"  select e.*, row_number() over (partition by e.n order by e.id) as place from ("
-	"    select c.n, e.* from c join recent e on e.uid = c.uid"
-	"     where (select yes from few) and c.fresh and c.lost is null"
-	"       and not e.broadcast and " IN_WINDOW
+	"    select c.n, e.* from close c join recent e on e.uid = c.uid"
+	"     where not e.broadcast and " IN_WINDOW
 	"    union all"
-	"    select c.n, e.* from c cross join loud e"
-	"     where (select yes from few) and c.fresh and c.lost is null"
-	"       and " IN_WINDOW ") e),"
+	"    select c.n, e.* from close c cross join loud e where " IN_WINDOW ") e),"
 	" far as ("
 	"  select c.n, e.* from c cross join lateral ("
 	"    (select e.* from pgcast.event e where e.uid = c.uid and not e.broadcast"
@@ -222,9 +221,8 @@ const char pages_sql[] =
 	"   where not ((select yes from few) and c.fresh) and c.lost is null)"
 	" select 0::int8, null::text, false, c.lost, '', c.n from c where c.checks or c.lost is not null"
 	" union all"
-	" select " EVENT ", e.n from near e where e.place <= $6::int8"
-	" union all"
-	" select " EVENT ", e.n from far e"
+	" select " EVENT ", e.n from (select * from near union all select f.*, 0 from far f) e"
+	"  where e.place <= $6::int8"
 	" order by 6, 1";
 
 const char holds_sql[] =
