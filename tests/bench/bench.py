@@ -33,14 +33,15 @@ class Bench:
         self.results = {}
         self.pgbench = shutil.which("pgbench") or str(
             sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1])
-        self.competitors = [Pgcast, Floor]
-        if Node.prepare():
-            self.competitors.append(Node)
-        else:
-            print("no Node: node or npm is missing, or ws and pg can't be fetched", flush=True)
-        if Nchan.prepare():
-            self.competitors.append(Nchan)
-        self.competitors.append(Websockets)
+        self.competitors = [one for one in (Pgcast, Floor, Node, Nchan, Websockets)
+                            if one.name not in options.without and self.available(one)]
+
+    @staticmethod
+    def available(competitor):
+        there = competitor.prepare()
+        if not there:
+            print(f"without {competitor.name}: not installed, or not to be had", flush=True)
+        return there
 
     def size(self, real, small):
         return small if self.options.small else real
@@ -53,10 +54,11 @@ class Bench:
 
     def database(self):
         """A new one: the journal is as short for the last competitor as for the first."""
-        database = Database(self.cluster)
-        database.install()
-        database.execute((HERE / "bench.sql").read_text())
-        return database
+        if not self.template:
+            self.template = Database(self.cluster)
+            self.template.install()
+            self.template.execute((HERE / "bench.sql").read_text())
+        return Database(self.cluster, template=self.template.name)
 
     def deliver(self, name):
         for _ in range(self.options.rounds):
@@ -94,6 +96,7 @@ class Bench:
     def on_cluster(self, run, *settings):
         self.cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
                                "shared_buffers=256MB", *settings)
+        self.template = None
         try:
             run()
         finally:
@@ -101,19 +104,15 @@ class Bench:
 
     def on_slow_cluster(self, run):
         """One whose disk takes 2 ms to flush, whatever the machine's does."""
+
+        def run_unhindered():
+            del os.environ["LD_PRELOAD"]  # the server has it
+            run()
+
         with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
             os.chmod(folder, 0o755)
             os.environ["LD_PRELOAD"] = shutil.copy(BUILD / "tests/bench/flush.so", folder)
-            try:
-                cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
-                                  "shared_buffers=256MB", "fsync=on")
-            finally:
-                del os.environ["LD_PRELOAD"]
-            self.cluster = cluster
-            try:
-                run()
-            finally:
-                self.cluster.remove()
+            self.on_cluster(run_unhindered, "fsync=on")
 
     def run(self, names):
         deliveries = [name for name in DELIVERY if name in names]
@@ -135,6 +134,8 @@ def main():
     parser.add_argument("measure", nargs="*", choices=[[], *ALL], metavar="MEASURE",
                         help="what to measure; all when none is named")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (5)")
+    parser.add_argument("--without", action="append", default=[], metavar="NAME",
+                        help="leave out floor, node, nchan or python")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the bench itself")
     parser.add_argument("--out", type=Path, default=BUILD, help="folder of bench.json, .md and .svg")
     options = parser.parse_args()

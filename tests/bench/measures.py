@@ -40,7 +40,7 @@ def burst(bench, start):
 
 def paced(bench, start):
     """50 rows a second for a uid that 1,000 clients have."""
-    clients, rows = bench.size(1000, 50), bench.size(500, 50)
+    clients, rows = bench.size(1000, 50), bench.size(300, 50)
     with session(start, clients, 1) as (server, load, writer):
 
         def write():
@@ -85,7 +85,7 @@ def idle(bench, starts):
 
 def latency(bench, start):
     """Single rows at rest, from PostgreSQL's time of the commit to the message's last byte."""
-    rows = bench.size(500, 50)
+    rows = bench.size(300, 50)
     with session(start, 1, 1) as (_, load, writer):
         load.expect(rows, PATIENCE, arrivals=True)
         began = now_us()
@@ -119,9 +119,10 @@ def tps(bench, database, table, clients):
     script = BUILD / f"{table}.pgbench"
     script.write_text("\\set uid random(1, 1000)\n"
                       f"insert into {table} values ('u' || :uid, 1, 1, '{'x' * 50}');\n")
+    database.execute("checkpoint")  # so that all begin with nothing left to be written
     said = subprocess.run(
         [bench.pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
-         "-T", str(bench.size(4, 1)), "-f", script, database.conninfo()],
+         "-T", str(bench.size(3, 1)), "-f", script, database.conninfo()],
         check=True, text=True, capture_output=True).stdout
     return float(re.search(r"tps = ([\d.]+)", said)[1])
 

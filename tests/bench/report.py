@@ -35,11 +35,11 @@ WRITING = [
       for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"))
       for n in (1, 8, 16, 32)),
     ("single_time", "INSERT of one row", "ms", False),
-    ("single_cpu", "its backend's CPU", "µs", False),
+    ("single_cpu", "backend's CPU, INSERT of one row", "µs", False),
     ("insert_time", "INSERT of 1,000 rows", "ms", False),
-    ("insert_cpu", "its backend's CPU", "ms", False),
+    ("insert_cpu", "backend's CPU, INSERT of 1,000 rows", "ms", False),
     ("copy_time", "COPY of 10,000 rows", "ms", False),
-    ("copy_cpu", "its backend's CPU", "ms", False),
+    ("copy_cpu", "backend's CPU, COPY of 10,000 rows", "ms", False),
 ]
 
 METRICS = DELIVERY + WRITING

@@ -135,6 +135,11 @@ class Process:
             raise RuntimeError(f"{command[0]} did not start")
         self.port = int(line)
 
+    @staticmethod
+    def prepare():
+        """Says whether it can be had here."""
+        return True
+
     def writer(self):
         return Rows(self.database, self.table)
 
@@ -160,6 +165,10 @@ class Pgcast:
         self.bridge = Bridge(database, through=through, max_clients_per_uid=0, **settings)
         wait_for(self.bridge.ready, "pgcast to be ready")
         self.port = int(self.bridge.address.rsplit(":", 1)[1])
+
+    @staticmethod
+    def prepare():
+        return True
 
     def writer(self):
         return Rows(self.database, self.table)
@@ -195,7 +204,7 @@ class Node(Process):
 
     @staticmethod
     def prepare():
-        """Fetches ws and pg; returns False when that can't be done."""
+        """Fetches ws and pg."""
         if not (shutil.which("node") and shutil.which("npm")):
             return False
         folder = BUILD / "node"
