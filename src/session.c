@@ -214,6 +214,9 @@ static void join(void *ctx)
 		poll_only(session);
 		return;
 	}
+	if (session->facts.pooled)
+		log_warning("database: source = notify behind a pooler: unless it pools sessions,"
+			    " changes are seen only every safety_poll");
 	ask(session, "select pgcast.bridge_join()", take_key, NULL);
 	listen_all(session);
 	ask(session, "select pg_notify('pgcast', '')", NULL, await_echo);

@@ -9,8 +9,8 @@
 #include "stats.h"
 
 /* Milliseconds. */
-#define AWAKE_PAUSE 2	  /* between turns while there is work */
-#define RUSH_GAP 4	  /* bells that follow each other faster are too many */
+#define AWAKE_PAUSE 2 /* between turns while there is work */
+#define RUSH_GAP 4    /* bells that follow each other faster are too many */
 
 #define RUSH_BELLS 4  /* so many of them in a row wake the bridge for good */
 #define IDLE_TURNS 10 /* empty turns after which it tries to sleep */
