@@ -149,7 +149,7 @@ class Client:
         self.cursors = []
         self.resumes, self.resets, self.refusals = 0, [], {}
         self.careless = careless  # sabotage: what it does wrong, once
-        self.held = None
+        self.held = {}
         self.silent, self.unexplained = 0, False  # cursors that did not hold, and no reset said so
         self.stopping = False
         self.calm = calm
@@ -263,14 +263,14 @@ class Client:
             self.notes.take(text.replace("x", "y", 1), message)
             return True
         if self.careless == "swap" and "version" in message["data"]:
-            if self.held is None and message["op"] == "update":
-                self.held = text
-                return True
-            held = json.loads(self.held) if self.held else None
-            if held and (held["type"], held["data"]["id"]) == (message["type"], message["data"]["id"]):
+            row = message["type"], message["data"]["id"]
+            if row in self.held:
                 self.careless = None
-                self.notes.take(text, message)
-                self.notes.take(self.held, held)
+                for late in text, *self.held.values():
+                    self.notes.take(late, json.loads(late))
+                return True
+            if message["op"] == "update":  # kept back until the row changes again
+                self.held[row] = text
                 return True
         return False
 
