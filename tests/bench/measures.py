@@ -176,20 +176,24 @@ def control(server, *words):
     subprocess.run(["callgrind_control", *words, str(server.pids[0])], check=True, capture_output=True)
 
 
-def counted(bench, clients, uids, batches, events):
-    """Instructions of pgcast, libraries included and the kernel not, for each delivery."""
+def counted(bench, clients, uids, bursts, events):
+    """Instructions of pgcast, libraries included and the kernel not, for each delivery of bursts that
+    come one by one, of so many events for each uid."""
     out = BUILD / "callgrind.out"
     dump = BUILD / "callgrind.out.1"
     dump.unlink(missing_ok=True)
     server = Pgcast(bench.database(), through=[
-        "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"])
+        "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no",
+        f"--callgrind-out-file={out}"])
+    received = 0
     try:
         load = Load(server, clients, uids)
         writer = server.writer()
         control(server, "-i", "on")
-        load.expect(events, PATIENCE)
-        writer.burst(batches)
-        received = load.result()["received"]
+        for burst in bursts:
+            load.expect(events, PATIENCE)
+            writer.burst(burst)
+            received += load.result()["received"]
         control(server, "-d")
         writer.close()
         load.stop()
@@ -199,10 +203,12 @@ def counted(bench, clients, uids, batches, events):
 
 
 def instructions(bench):
-    clients, rows, uids = bench.size(1000, 50), bench.size(1000, 200), bench.size(1000, 200)
+    clients, rows = bench.size(1000, 200), bench.size(1000, 200)
+    at_once = [[(0, 1, n, 100) for n in range(1, rows, 100)]]
+    one_by_one = [[(0, 1, n, 1)] for n in range(1, 11)]
+    one_each = [[(uid, 100, 1, 1) for uid in range(0, clients, 100)]]
     return {
-        "burst_instructions": counted(
-            bench, clients, 1, [(0, 1, n, 100) for n in range(1, rows, 100)], rows),
-        "unicast_instructions": counted(
-            bench, uids, uids, [(uid, 100, 1, 1) for uid in range(0, uids, 100)], 1),
+        "burst_instructions": counted(bench, clients, 1, at_once, rows),
+        "paced_instructions": counted(bench, clients, 1, one_by_one, 1),
+        "unicast_instructions": counted(bench, clients, clients, one_each, 1),
     }

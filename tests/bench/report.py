@@ -27,6 +27,7 @@ DELIVERY = [
     ("connection_rss", "memory per idle connection", "bytes", False),
     ("idle_cpu", "idle with 10,000 connected and pinged", "% of a core", False),
     ("burst_instructions", "instructions, burst", "per delivery", False),
+    ("paced_instructions", "instructions, one row to 1,000 clients", "per delivery", False),
     ("unicast_instructions", "instructions, unicast", "per delivery", False),
 ]
 
@@ -99,7 +100,7 @@ def machine():
     with open("/proc/cpuinfo") as file:
         models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
     return {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(),
-            "kernel": platform.release(), "load_before": os.getloadavg()[2]}
+            "kernel": platform.release(), "load_average": os.getloadavg()[2]}
 
 
 def revision():
