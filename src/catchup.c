@@ -14,6 +14,9 @@
 /* A page has at least so many events, however many pages a turn has to share. */
 #define LEAST_PAGE_ROWS 16
 #define MOST_PAGE_ROWS 2000
+/* So many pages in a turn are a crowd. */
+#define CROWD 64
+#define LONGEST_PAUSE 50 /* milliseconds */
 
 /* Milliseconds that a client waits for a standby that lags behind its cursor. */
 #define LAG_PATIENCE 5000
@@ -58,8 +61,31 @@ static void add_page(struct hub *hub, struct audience *audience)
 	audience->lost = NULL;
 }
 
+/* While a crowd comes back, pages are read at half the time at most: those who come meanwhile share
+ * the next query, and live events go on between. */
+static bool put_off(struct hub *hub)
+{
+	hub->planned_ms = clock_ms();
+	hub->put_off = !list_empty(&hub->behind) && hub->planned_ms < hub->pages_from_ms;
+	return hub->put_off;
+}
+
+static void set_off(struct hub *hub)
+{
+	uint64_t now = clock_ms(), took = now - hub->planned_ms;
+	if (hub->plan.n_pages >= CROWD)
+		hub->pages_from_ms = now + (took < LONGEST_PAUSE ? took : LONGEST_PAUSE);
+}
+
+bool hub_put_off(const struct hub *hub)
+{
+	return hub->put_off;
+}
+
 void catchup_plan(struct hub *hub)
 {
+	if (put_off(hub))
+		return;
 	list_for_each (it, &hub->behind) {
 		struct audience *audience = LIST_OF(it, struct audience, of_behind);
 		if (starts_now(audience) || !ready(audience))
@@ -207,6 +233,7 @@ void catchup_settle(struct hub *hub)
 
 void catchup_clear(struct hub *hub)
 {
+	set_off(hub);
 	for (size_t i = 0; i < hub->plan.n_pages; i++)
 		if (hub->pagers[i])
 			hub->pagers[i]->page = 0;

@@ -74,6 +74,8 @@ struct event {
 struct position *hub_position(struct hub *hub);
 /* Begins a turn and says what it has to fetch. */
 const struct plan *hub_turn_plan(struct hub *hub);
+/* The last plan put pages off: another turn should follow in a few milliseconds. */
+bool hub_put_off(const struct hub *hub);
 /* The pull's snapshot: everything told until the end lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);

@@ -53,11 +53,13 @@ struct hub {
 	void *wanted_ctx;
 	bool asked; /* wanted was called since the last plan */
 
-	struct position *position; /* what live clients have been told up to */
-	uint32_t history;	   /* counts hub_rewind */
-	uint64_t cursors_ms;	   /* when quiet clients were last told a cursor */
-	uint64_t serial;	   /* counts positions */
-	struct list behind;	   /* audiences that are catching up */
+	struct position *position;	    /* what live clients have been told up to */
+	uint32_t history;		    /* counts hub_rewind */
+	uint64_t cursors_ms;		    /* when quiet clients were last told a cursor */
+	uint64_t serial;		    /* counts positions */
+	uint64_t planned_ms, pages_from_ms; /* the last plan, and when pages may be read again */
+	bool put_off;
+	struct list behind; /* audiences that are catching up */
 	struct list requests;
 
 	/* this turn */

@@ -18,6 +18,7 @@
 struct turns {
 	const struct settings *settings;
 	struct pglink *link;
+	struct hub *hub;
 	struct journal *journal;
 	uv_timer_t timer;
 	bool poll; /* nobody rings */
@@ -67,6 +68,8 @@ static void on_timer(uv_timer_t *timer)
 
 static uint64_t next_pause(const struct turns *turns)
 {
+	if (hub_put_off(turns->hub))
+		return AWAKE_PAUSE;
 	if (turns->poll)
 		return (uint64_t)turns->settings->poll_interval;
 	return turns->asleep ? (uint64_t)turns->settings->safety_poll : AWAKE_PAUSE;
@@ -98,6 +101,7 @@ struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, str
 	struct turns *turns = xcalloc(1, sizeof(*turns));
 	turns->settings = settings;
 	turns->link = link;
+	turns->hub = hub;
 	turns->on_ready = ready;
 	turns->ctx = ctx;
 	turns->journal = journal_create(link, hub, on_turn, turns);
