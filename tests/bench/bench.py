@@ -1,8 +1,8 @@
 """Everything side by side, in one run on one machine: script/bench calls this.
 
 Competitors take turns, A B C A B C, so that what else the machine does hits all of them alike; what
-is printed is the median of the rounds. Nothing here passes or fails, but a row that is lost,
-repeated or out of order ends the run.
+is printed is the median of the rounds. Nothing here passes or fails, but a row of pgcast's that is
+lost, repeated or out of order ends the run.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import measures
 import report
-from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
+from servers import BUILD, HERE, Floor, Lost, Nchan, Node, Pgcast, Websockets
 
 from harness import Cluster, Database
 
@@ -31,6 +31,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.results = {}
+        self.lost = {}  # by measure and competitor, in how many rounds
         self.pgbench = shutil.which("pgbench") or str(
             sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1])
         self.competitors = [one for one in (Pgcast, Floor, Node, Nchan, Websockets)
@@ -52,6 +53,14 @@ class Bench:
         said = "  ".join(f"{name} {report.number(value)}" for name, value in figures.items())
         print(f"{time.strftime('%H:%M:%S')}  {who}: {said}", flush=True)
 
+    def note_lost(self, name, competitor, error):
+        """Others may lose rows; it is worth knowing. We, and the floor, may not."""
+        if competitor in (Pgcast, Floor):
+            raise error
+        print(f"{name}: {competitor.name}: {error}", flush=True)
+        times = self.lost.setdefault(name, {})
+        times[competitor.name] = times.get(competitor.name, 0) + 1
+
     def database(self):
         """A new one: the journal is as short for the last competitor as for the first."""
         if not self.template:
@@ -65,7 +74,10 @@ class Bench:
             for competitor in self.competitors:
                 database = self.database()
                 measure = getattr(measures, name)
-                self.note(competitor.name, measure(self, functools.partial(competitor, database)))
+                try:
+                    self.note(competitor.name, measure(self, functools.partial(competitor, database)))
+                except Lost as error:
+                    self.note_lost(name, competitor, error)
                 database.drop()
 
     def idle(self):

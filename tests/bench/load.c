@@ -27,10 +27,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROOM (256U << 10)    /* longest run of bytes looked at in one piece */
+#define ROOM (128U << 10)    /* longest run of bytes looked at in one piece */
+#define SAMPLES 4	     /* latencies noted of what comes in one piece */
 #define IN_FLIGHT 128	     /* handshakes at a time */
 #define LATENCIES (4U << 20) /* buckets of a microsecond; what is later is in the last one */
 #define ARRIVALS 100000
+#define SILENCE 8000000 /* microseconds */
 
 struct member {
 	int fd; /* -1: closed */
@@ -43,7 +45,7 @@ struct member {
 };
 
 static struct {
-	int64_t received, gaps, repeats, done, first_us, last_us;
+	int64_t received, sampled, gaps, repeats, done, first_us, last_us;
 	uint32_t *latencies;
 } seen;
 
@@ -60,6 +62,7 @@ static struct {
 
 static unsigned char room[ROOM + 1];
 static int64_t read_us; /* when the bytes in the room had come */
+static int to_sample;	/* of them, whose latency is noted */
 
 static int64_t now_us(clockid_t clock)
 {
@@ -76,42 +79,51 @@ static void die(const char *what)
 
 /* ---- messages ---- */
 
-static int64_t digits(const char *at, const char *end)
+static const char *digits(const char *at, const char *end, int64_t *value)
 {
-	int64_t value = 0;
+	int64_t sum = 0;
 	for (; at < end && *at >= '0' && *at <= '9'; at++)
-		value = value * 10 + (*at - '0');
-	return value;
+		sum = sum * 10 + (*at - '0');
+	*value = sum;
+	return at;
 }
 
-/* Where a key's value is. Rows look alike: nearly always it is where it was the last time. */
-static const char *value_of(const char *text, size_t len, const char *key, size_t hint)
+/* Where n is. Rows look alike: nearly always it is where it was the last time. */
+static const char *find_n(struct member *member, const char *text, size_t len)
 {
-	size_t key_len = strlen(key);
-	if (hint + key_len <= len && !memcmp(text + hint, key, key_len))
-		return text + hint + key_len;
-	const char *at = memmem(text, len, key, key_len);
-	return at ? at + key_len : NULL;
+	if (member->hint + 4 <= len && !memcmp(text + member->hint, "\"n\":", 4))
+		return text + member->hint + 4;
+	const char *at = memmem(text, len, "\"n\":", 4);
+	if (!at)
+		return NULL;
+	member->hint = (size_t)(at - text);
+	return at + 4;
 }
 
-static void note_latency(const char *text, size_t len, const char *n_at)
+/* t stands behind n. */
+static void note_latency(const char *at, const char *end)
 {
-	const char *t_at = value_of(n_at, len - (size_t)(n_at - text), "\"t\":", 0);
-	if (!t_at)
+	int64_t written;
+	if (end - at < 5 || memcmp(at, ",\"t\":", 5) != 0)
 		return;
-	int64_t late = read_us - digits(t_at, text + len);
+	digits(at + 5, end, &written);
+	int64_t late = read_us - written;
 	late = late < 0 ? 0 : late;
 	seen.latencies[late < LATENCIES ? late : LATENCIES - 1]++;
+	seen.sampled++;
 }
 
 static void take_message(struct member *member, const char *text, size_t len)
 {
-	const char *at = value_of(text, len, "\"n\":", member->hint);
+	int64_t n;
+	const char *at = find_n(member, text, len);
 	if (!at)
 		return;
-	member->hint = (size_t)(at - text) - 4;
-	int64_t n = digits(at, text + len);
-	note_latency(text, len, at);
+	at = digits(at, text + len, &n);
+	if (to_sample > 0) {
+		to_sample--;
+		note_latency(at, text + len);
+	}
 	seen.received++;
 	if (n < member->next) {
 		seen.repeats++;
@@ -215,6 +227,7 @@ static void readable(struct member *member)
 		return;
 	}
 	read_us = now_us(CLOCK_REALTIME);
+	to_sample = SAMPLES;
 	int64_t before = seen.received;
 	len += (size_t)got;
 	size_t taken = take_bytes(member, room, len);
@@ -267,7 +280,7 @@ static void ask(struct member *member)
 
 static int64_t quantile(double q)
 {
-	int64_t left = (int64_t)((double)seen.received * q);
+	int64_t left = (int64_t)((double)seen.sampled * q);
 	for (size_t i = 0; i < LATENCIES; i++)
 		if ((left -= seen.latencies[i]) < 0)
 			return (int64_t)i;
@@ -367,13 +380,19 @@ static void connect_all(void)
 	fflush(stdout);
 }
 
+/* What has not come by then will not come. */
+static bool fell_silent(void)
+{
+	return seen.last_us && now_us(CLOCK_REALTIME) - seen.last_us > SILENCE;
+}
+
 static void serve(void)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 	epoll_ctl(load.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event);
 	while (turn()) {
 		bool over = seen.done + (int64_t)load.closed >= (int64_t)load.n ||
-			    now_us(CLOCK_MONOTONIC) > load.deadline;
+			    now_us(CLOCK_MONOTONIC) > load.deadline || fell_silent();
 		if (load.expecting && over)
 			report();
 	}

@@ -9,7 +9,7 @@ import time
 
 from servers import BUILD, Load, Pgcast, cpu_us, now_us, session
 
-PATIENCE = 120  # seconds for what should take a few
+PATIENCE = 60  # seconds for what should take a few
 
 
 def figures_of(saw, began, cpu, events=None):
@@ -30,12 +30,17 @@ def deliver(server, load, write, events):
 
 
 def burst(bench, start):
-    """1,000 rows in one transaction, all for the one uid that all clients have."""
+    """1,000 rows in one transaction, all for the one uid that all clients have; again, up to five
+    times, where that is a matter of milliseconds."""
     clients, rows = bench.size(1000, 50), bench.size(1000, 200)
+    got, spent = [], 0
     with session(start, clients, 1) as (server, load, writer):
-        batches = [(0, 1, n, 100) for n in range(1, rows, 100)]
-        got = figures_of(*deliver(server, load, lambda: writer.burst(batches), rows))
-    return {f"burst_{key}": value for key, value in got.items()}
+        while len(got) < 5 and spent < 1:
+            first = len(got) * rows + 1
+            batches = [(0, 1, n, 100) for n in range(first, first + rows, 100)]
+            got.append(figures_of(*deliver(server, load, lambda: writer.burst(batches), rows)))
+            spent += clients * rows / got[-1]["rate"]
+    return {f"burst_{key}": statistics.median(one[key] for one in got) for key in got[0]}
 
 
 def paced(bench, start):

@@ -150,6 +150,7 @@ def write(bench, folder):
         return
     said = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "revision": revision(), "machine": machine(),
             "rounds": bench.options.rounds, "small": bench.options.small,
+            "rounds_with_losses": bench.lost,
             "metrics": {name: {who: {"median": statistics.median(values), "all": values}
                                for who, values in found.items()}
                         for name, found in bench.results.items()}}
@@ -157,4 +158,7 @@ def write(bench, folder):
     (folder / "bench.json").write_text(json.dumps(said, indent=1) + "\n")
     (folder / "bench.md").write_text(tables(bench.results))
     (folder / "bench.svg").write_text(picture(bench.results))
+    for name, times in bench.lost.items():
+        for who, n in times.items():
+            print(f"{name}: {TITLES[who]} lost rows in {n} of {bench.options.rounds} rounds")
     print("\n" + tables(bench.results) + f"in {folder}: bench.json, bench.md, bench.svg")

@@ -336,6 +336,10 @@ def rss_bytes(server):
                for pid in server.pids) * 1024
 
 
+class Lost(Exception):
+    """Rows were lost, repeated or out of order."""
+
+
 class Load:
     """The clients."""
 
@@ -357,11 +361,11 @@ class Load:
         self._answer()
 
     def result(self):
-        """What came; raises when anything was lost, repeated or out of order."""
+        """What came; raises Lost when that was not each row once and in order."""
         saw = self._answer()
         wrong = {key: saw[key] for key in ("missing", "gaps", "repeats", "closed") if saw[key]}
         if wrong:
-            raise RuntimeError(f"not all came as it should: {wrong}")
+            raise Lost(f"not all came as it should: {wrong}")
         return saw
 
     def stop(self):
