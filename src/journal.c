@@ -31,6 +31,8 @@ struct journal {
 	struct turn_result result;
 	struct past *past;
 	struct position *holds; /* newest one that does */
+	bool too_long;		/* the last position, for a cursor */
+	char *weak;		/* the cursor for such positions; NULL: not known */
 	char *finished;		/* on a standby: what is known to have ended; NULL: nothing */
 };
 
@@ -53,6 +55,7 @@ void journal_destroy(struct journal **journal)
 	past_destroy(&(*journal)->past);
 	position_unref(&(*journal)->holds);
 	free((*journal)->finished);
+	free((*journal)->weak);
 	free(*journal);
 	*journal = NULL;
 }
@@ -105,7 +108,8 @@ void journal_connected(
 	journal->facts = *facts;
 	journal->ready = ready;
 	free(journal->finished);
-	journal->finished = NULL;
+	free(journal->weak);
+	journal->finished = journal->weak = NULL;
 	position_unref(&journal->holds);
 	if (!past_at(journal->past, 0)) {
 		ready(journal->ctx);
@@ -135,10 +139,26 @@ void journal_lost(struct journal *journal)
 
 /* ---- what arrives ---- */
 
+static void forget(char **text)
+{
+	free(*text);
+	*text = NULL;
+}
+
+/* Where the exact cursor is too long, any older one does: it repeats events, and loses none. */
+static const char *weaker_cursor(struct journal *journal)
+{
+	return journal->weak ? journal->weak : hub_position(journal->hub)->cursor;
+}
+
 static void take_position(struct journal *journal, const struct row *row)
 {
+	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
+	journal->too_long = !cursor;
+	if (cursor)
+		forget(&journal->weak); /* it would be older than it need be */
 	struct position *to = position_create(
-		row_text(row, EVENT_TYPE, NULL), row_text(row, EVENT_MESSAGE, NULL));
+		row_text(row, EVENT_TYPE, NULL), cursor ? cursor : weaker_cursor(journal));
 	hub_turn_begin(journal->hub, to);
 	position_unref(&to);
 }
@@ -194,6 +214,13 @@ static void on_finished_row(void *ctx, const struct row *row)
 	struct journal *journal = ctx;
 	free(journal->finished);
 	journal->finished = xstrdup(row_text(row, 0, NULL));
+}
+
+static void on_weak_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	free(journal->weak);
+	journal->weak = xstrdup(row_text(row, 0, NULL));
 }
 
 static void on_lock_row(void *ctx, const struct row *row)
@@ -333,6 +360,8 @@ void journal_turn(struct journal *journal, enum lock lock)
 	if (!alone)
 		ask(journal,
 			(struct query){.sql = "begin isolation level repeatable read, read only"});
+	if (journal->too_long || !*hub_position(journal->hub)->text)
+		ask(journal, (struct query){.sql = weak_sql, .row = on_weak_row});
 	ask_pull(journal, alone);
 	if (plan->n_pages)
 		ask_pages(journal, plan);

@@ -63,17 +63,11 @@ const char init_sql[] =
 
 #define JOURNAL "pgcast.meta s cross join pgcast.ring g"
 
-/* A position with nothing open: it repeats what was delivered since the oldest open transaction began,
- * and loses nothing. */
-#define WEAK \
-	"select " POSITION_AT("t") " from " JOURNAL " left join lateral (" TOP_BELOW(XMIN) ") t on true"
-
-/* The row that begins a pull, from a position's exact text: the cursor is the same, or weaker when
- * that would be too long. */
+/* The row that begins a pull, from a position's exact text; the cursor is the same, or null when that
+ * would be too long. */
 #define POSITION_ROW(text) \
 	"select 0::int8, null::text, false, " text "," \
-	"       case when length(" text ") <= " STRING(CURSOR_MAX) " then " text \
-	"            else (" WEAK ") end"
+	"       case when length(" text ") <= " STRING(CURSOR_MAX) " then " text " end"
 
 /* What was still in progress, as a position says it. */
 #define DISTANCES(m) \
@@ -115,36 +109,42 @@ const char standby_start_sql[] =
 
 /* What is new lies between transactions that are still in progress, or was in progress at $1 and is
  * not any more: so neither a long transaction nor the rows that one in progress has written so far are
- * ever read in vain. The offsets keep the planner from reading all of the journal instead. */
+ * ever read in vain. The offset keeps the planner from reading all of the journal instead. Each part
+ * costs the executor some microseconds, which is most of what a pull of one event takes. */
 #define PULL(running) \
 	"with p as materialized (" FIELDS("$1") ")," \
 	" running as materialized (" running ")," \
-	" x as materialized (select array(select x.xid from p, running x where x.xid > p.m order by 1) as later)," \
 	" r as materialized (" \
-	"  select u.lo, u.hi from p, x, unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi))," \
+	"  select u.lo, u.hi" \
+	"    from p cross join lateral (" \
+	"         select array(select x.xid from running x where x.xid > p.m order by 1) as later) x," \
+	"         unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi)" \
+	"  union all" \
+	"  select (o::text::int8 - 1)::text::xid8, (o::text::int8 + 1)::text::xid8" \
+	"    from p, unnest(p.open) o where o not in (select x.xid from running x))," \
+	" e as materialized (" \
+	"  select e.* from r cross join lateral" \
+	"         (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e)," \
 	" m as materialized (" \
 	"  select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at," \
 	"         coalesce(t.xid, p.m) as m" \
 	"    from p left join (" \
-	"         select t.* from r cross join lateral" \
-	"                (" TOP_BELOW("r.hi and e.xid > r.lo") ") t" \
-	"          order by t.xid desc limit 1) t on true)," \
+	"         select e.xid, e.id, " MICROSECONDS("e.at") " as at from e" \
+	"          order by e.xid desc, e.id desc limit 1) t on t.xid > p.m)," \
 	" w as materialized (" \
 	"  select concat_ws('.', m.epoch, m.anchor, m.at, m.m) || " DISTANCES("m.m") " as text from m)" \
 	" (" POSITION_ROW("w.text") " from w)" \
 	" union all" \
-	" select " EVENT \
-	"   from r cross join lateral" \
-	"        (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e" \
-	" union all" \
-	" select " EVENT \
-	"   from p cross join lateral unnest(p.open) o(xid) cross join lateral" \
-	"        (select * from pgcast.event e where e.xid = o.xid offset 0) e" \
-	"  where o.xid not in (select x.xid from running x)" \
+	" select " EVENT " from e" \
 	" order by 1"
 
 const char pull_sql[] = PULL(RUNNING);
 const char standby_pull_sql[] = PULL(STANDBY_RUNNING("$2::xid8[]"));
+
+/* A cursor with nothing open: it repeats what was delivered since the oldest open transaction began,
+ * and loses nothing. */
+const char weak_sql[] =
+	"select " POSITION_AT("t") " from " JOURNAL " left join lateral (" TOP_BELOW(XMIN) ") t on true";
 
 /* Says so before the next pull's snapshot is taken: then what has no row there will never have one. */
 const char finished_sql[] =
