@@ -36,6 +36,12 @@ struct journal {
 	char *finished;		/* on a standby: what is known to have ended; NULL: nothing */
 };
 
+static void forget(char **text)
+{
+	free(*text);
+	*text = NULL;
+}
+
 struct journal *journal_create(struct pglink *link, struct hub *hub,
 	void (*done)(void *ctx, const struct turn_result *result), void *ctx)
 {
@@ -107,9 +113,8 @@ void journal_connected(
 {
 	journal->facts = *facts;
 	journal->ready = ready;
-	free(journal->finished);
-	free(journal->weak);
-	journal->finished = journal->weak = NULL;
+	forget(&journal->finished);
+	forget(&journal->weak);
 	position_unref(&journal->holds);
 	if (!past_at(journal->past, 0)) {
 		ready(journal->ctx);
@@ -138,12 +143,6 @@ void journal_lost(struct journal *journal)
 }
 
 /* ---- what arrives ---- */
-
-static void forget(char **text)
-{
-	free(*text);
-	*text = NULL;
-}
 
 /* Where the exact cursor is too long, any older one does: it repeats events, and loses none. */
 static const char *weaker_cursor(struct journal *journal)
