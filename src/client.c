@@ -18,10 +18,16 @@
 /* A client that waits for more answers than this gets an error instead. */
 #define MAX_REQUESTS 32
 
+static void set_waiting(struct client *client, bool waiting)
+{
+	client->hub->n_waiting += (size_t)waiting - (size_t)client->waiting;
+	client->waiting = waiting;
+}
+
 void client_await(struct client *client)
 {
 	if (!client->waiting && client->transport->congested(client->conn)) {
-		client->waiting = true;
+		set_waiting(client, true);
 		client->transport->wake(client->conn);
 	}
 }
@@ -56,7 +62,7 @@ bool client_full(const struct client *client)
 
 void client_writable(struct client *client)
 {
-	client->waiting = false;
+	set_waiting(client, false);
 	client->progress_ms = clock_ms();
 	client_pump(client);
 	if (!client->audience || (audience_live(client->audience) && list_empty(&client->requests)))
@@ -139,6 +145,7 @@ void client_gone(struct client **client)
 	if (!gone)
 		return;
 	struct hub *hub = gone->hub;
+	set_waiting(gone, false);
 	leave_audience(gone);
 	drop_requests(gone);
 	hub_forget(hub, gone);

@@ -49,6 +49,7 @@ struct hub {
 	struct registry *registry;
 	struct list clients;
 	size_t n_clients;
+	size_t n_waiting; /* of them, those with waiting set */
 	void (*wanted)(void *ctx);
 	void *wanted_ctx;
 	bool asked; /* wanted was called since the last plan */
