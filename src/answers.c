@@ -4,7 +4,6 @@
 
 #include "hub_priv.h"
 #include "message.h"
-#include "stats.h"
 
 static size_t find_wish(struct hub *hub, const struct user *user, const char *type)
 {

@@ -2,10 +2,8 @@
  *
  * Joining in mid-turn, resuming from a cursor, having been too slow, a turn that broke off: each is
  * a window, and all windows are read by one query per turn, a page each. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
 #include "clock.h"
 #include "hub_priv.h"
 #include "message.h"

@@ -7,7 +7,6 @@
 #include "alloc.h"
 #include "clock.h"
 #include "hub_priv.h"
-#include "log.h"
 #include "message.h"
 #include "stats.h"
 

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
 #include "hub_priv.h"
 #include "message.h"
 #include "stats.h"

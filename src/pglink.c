@@ -29,7 +29,7 @@ enum state { RESTING, DIALING, SETTING_UP, LIVE, PROBING };
 
 static const struct {
 	const char *name;
-	uint64_t limit; /* after this long without a byte: expired() */
+	uint64_t limit; /* after this long without a byte: see on_timer */
 } states[] = {
 	[RESTING] = {"resting", 0},
 	[DIALING] = {"dialing", DIAL_LIMIT},

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "alloc.h"
-#include "clock.h"
 #include "log.h"
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -61,14 +60,6 @@ static void tell(const struct service *service, const char *message)
 void service_ready(struct service *service)
 {
 	tell(service, "READY=1");
-}
-
-void service_reloading(struct service *service)
-{
-	char message[80];
-	snprintf(message, sizeof message, "RELOADING=1\nMONOTONIC_USEC=%llu",
-		(unsigned long long)clock_ms() * 1000);
-	tell(service, message);
 }
 
 void service_stopping(struct service *service)

@@ -19,7 +19,6 @@ struct service *service_create(const struct service_config *config);
 void service_destroy(struct service **service);
 
 void service_ready(struct service *service);
-void service_reloading(struct service *service);
 void service_stopping(struct service *service);
 /* One line for `systemctl status`. */
 void service_status(struct service *service, const char *format, ...)

@@ -5,7 +5,6 @@
 #include "alloc.h"
 #include "clock.h"
 #include "journal.h"
-#include "log.h"
 #include "stats.h"
 
 /* Milliseconds. */
