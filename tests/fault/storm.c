@@ -6,40 +6,31 @@
  * Client i has the uid "u<i % uids>"; the rows of a uid are numbered from 1, in their data, as n.
  * It prints a line of JSON each time that all are live, and a last one when all have got a message
  * of type "end". A client is live when a cursor has come behind its hello. */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#define ROOM (1U << 20) /* longest run of bytes looked at in one piece */
-#define IN_FLIGHT 512	/* handshakes at a time: a listener's queue is short */
+#include "crowd.h"
+#include "wsclient.h"
+
+#define IN_FLIGHT 512 /* handshakes at a time: a listener's queue is short */
 #define CURSOR 513
 #define PAUSE_US 20000 /* before a refused connection is tried again */
 
 enum state { AWAY, DIALING, ASKING, GREETED, LIVE };
 
 struct member {
-	int fd;
+	struct wsclient socket;
 	enum state state;
-	bool ended, connected; /* connected: was live once */
+	bool ended;
 	char cursor[CURSOR];
 	int64_t next, again_us; /* the n that is to come; not to be tried before */
-	unsigned char *rest;
-	size_t rest_len;
 };
 
 static struct {
-	struct sockaddr_in to;
+	struct wsclient_manner manner;
 	struct member *members;
 	size_t n, uids, live, in_flight, ended;
 	int64_t lost_us; /* when the first one lost its connection; 0: none has */
@@ -47,19 +38,9 @@ static struct {
 	int epoll;
 } storm;
 
-static unsigned char room[ROOM + 1];
-
 static int64_t now_us(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "storm: %s: %s\n", what, strerror(errno));
-	exit(1);
+	return crowd_now_us(CLOCK_MONOTONIC);
 }
 
 /* ---- one client's states ---- */
@@ -94,11 +75,7 @@ static void move(struct member *member, enum state to)
 
 static void lose(struct member *member)
 {
-	close(member->fd);
-	member->fd = -1;
-	free(member->rest);
-	member->rest = NULL;
-	member->rest_len = 0;
+	wsclient_close(&member->socket);
 	member->again_us = now_us() + PAUSE_US;
 	move(member, AWAY);
 }
@@ -106,18 +83,14 @@ static void lose(struct member *member)
 static void watch(struct member *member, int operation, uint32_t events)
 {
 	struct epoll_event event = {.events = events, .data.ptr = member};
-	if (epoll_ctl(storm.epoll, operation, member->fd, &event) < 0)
-		die("epoll_ctl");
+	if (epoll_ctl(storm.epoll, operation, member->socket.fd, &event) < 0)
+		crowd_die("epoll_ctl");
 }
 
 static void dial(struct member *member)
 {
-	member->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (member->fd < 0)
-		die("socket");
 	move(member, DIALING);
-	if (connect(member->fd, (struct sockaddr *)&storm.to, sizeof(storm.to)) < 0 &&
-		errno != EINPROGRESS) {
+	if (!wsclient_dial(&member->socket, &storm.manner)) {
 		lose(member);
 		return;
 	}
@@ -126,15 +99,11 @@ static void dial(struct member *member)
 
 static void ask(struct member *member)
 {
-	char asked[1024];
+	char query[CURSOR + 64];
 	size_t uid = (size_t)(member - storm.members) % storm.uids;
-	int len = snprintf(asked, sizeof(asked),
-		"GET /?uid=u%zu%s%s HTTP/1.1\r\nHost: storm\r\nConnection: Upgrade\r\n"
-		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-		"Sec-WebSocket-Protocol: pgcast.v1\r\n"
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-		uid, *member->cursor ? "&since=" : "", member->cursor);
-	if (write(member->fd, asked, (size_t)len) != len) {
+	snprintf(query, sizeof(query), "uid=u%zu%s%s", uid, *member->cursor ? "&since=" : "",
+		member->cursor);
+	if (!wsclient_ask(&member->socket, query, "pgcast.v1")) {
 		lose(member);
 		return;
 	}
@@ -156,9 +125,10 @@ static void keep_cursor(struct member *member, const char *text, size_t len)
 	if (!at)
 		return;
 	at += strlen(key);
-	size_t size = strcspn(at, "\"");
+	const char *end = memchr(at, '"', len - (size_t)(at - text));
+	size_t size = end ? (size_t)(end - at) : CURSOR;
 	if (size >= CURSOR)
-		die("cursor");
+		crowd_die("cursor");
 	memcpy(member->cursor, at, size);
 	member->cursor[size] = '\0';
 }
@@ -180,10 +150,9 @@ static void take_control(struct member *member, const char *text, size_t len)
 
 static void take_row(struct member *member, const char *text, size_t len)
 {
-	const char *at = memmem(text, len, "\"n\":", 4);
-	if (!at)
+	int64_t n = crowd_number(text, len, "\"n\":");
+	if (n < 0)
 		return;
-	int64_t n = strtoll(at + 4, NULL, 10);
 	storm.received++;
 	if (n < member->next) {
 		storm.repeats++;
@@ -193,8 +162,9 @@ static void take_row(struct member *member, const char *text, size_t len)
 	member->next = n + 1;
 }
 
-static void take_text(struct member *member, const char *text, size_t len)
+static void take_text(void *taker, const char *text, size_t len)
 {
+	struct member *member = taker;
 	if (has(text, len < 20 ? len : 20, "\"type\":\"pgcast\"")) {
 		take_control(member, text, len);
 	} else if (has(text, len < 20 ? len : 20, "\"type\":\"end\"")) {
@@ -205,72 +175,11 @@ static void take_text(struct member *member, const char *text, size_t len)
 	}
 }
 
-/* An all-zero mask leaves the payload as it is. */
-static void pong(const struct member *member, const unsigned char *payload, size_t len)
-{
-	unsigned char frame[6 + 125] = {0x8a, (unsigned char)(0x80 | len)};
-	memcpy(frame + 6, payload, len);
-	if (write(member->fd, frame, 6 + len) < 0)
-		perror("storm: pong");
-}
-
-/* Takes one frame; returns its length, or 0 when its end has not come yet. */
-static size_t take_frame(struct member *member, unsigned char *bytes, size_t len)
-{
-	if (len < 2)
-		return 0;
-	size_t head = 2, size = bytes[1] & 0x7f;
-	if (size == 126) {
-		if (len < 4)
-			return 0;
-		head = 4;
-		size = (size_t)bytes[2] << 8 | bytes[3];
-	}
-	if (len < head + size)
-		return 0;
-	unsigned char *after = bytes + head + size, kept = *after;
-	*after = '\0';
-	if ((bytes[0] & 0x0f) == 1)
-		take_text(member, (char *)bytes + head, size);
-	else if ((bytes[0] & 0x0f) == 9)
-		pong(member, bytes + head, size);
-	*after = kept;
-	return head + size;
-}
-
-static size_t take_bytes(struct member *member, unsigned char *bytes, size_t len)
-{
-	size_t taken = 0, frame;
-	if (member->state == ASKING && len > 4 && memcmp(bytes, "HTTP", 4) == 0) {
-		unsigned char *end = memmem(bytes, len, "\r\n\r\n", 4);
-		if (!end)
-			return 0;
-		taken = (size_t)(end - bytes) + 4;
-	}
-	while ((frame = take_frame(member, bytes + taken, len - taken)) > 0)
-		taken += frame;
-	return taken;
-}
-
 static void readable(struct member *member)
 {
-	size_t len = member->rest_len;
-	if (len > 0)
-		memcpy(room, member->rest, len);
-	ssize_t got = recv(member->fd, room + len, ROOM - len, MSG_DONTWAIT);
-	if (got < 0 && errno == EAGAIN)
-		return;
-	if (got <= 0) {
+	static const struct wsclient_events events = {.text = take_text};
+	if (wsclient_read(&member->socket, &events, member) != WSCLIENT_OPEN)
 		lose(member);
-		return;
-	}
-	len += (size_t)got;
-	size_t taken = take_bytes(member, room, len);
-	free(member->rest);
-	member->rest_len = len - taken;
-	member->rest = member->rest_len ? malloc(member->rest_len) : NULL;
-	if (member->rest)
-		memcpy(member->rest, room + taken, member->rest_len);
 }
 
 /* ---- all of them ---- */
@@ -311,22 +220,18 @@ int main(int argc, char **argv)
 		fputs("usage: storm HOST PORT CLIENTS UIDS\n", stderr);
 		return 64;
 	}
-	storm.to = (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
+	storm.manner.to = crowd_address(argv[1], argv[2]);
 	storm.n = strtoul(argv[3], NULL, 10);
 	storm.uids = strtoul(argv[4], NULL, 10);
-	if (inet_pton(AF_INET, argv[1], &storm.to.sin_addr) != 1 || !storm.n || !storm.uids)
-		die("arguments");
-	struct rlimit files;
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	if (!storm.n || !storm.uids)
+		crowd_die("arguments");
+	crowd_raise_files();
 	storm.members = calloc(storm.n, sizeof(*storm.members));
 	storm.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!storm.members || storm.epoll < 0)
-		die("start");
+		crowd_die("start");
 	for (size_t i = 0; i < storm.n; i++)
-		storm.members[i] = (struct member){.fd = -1, .next = 1};
+		storm.members[i] = (struct member){.socket.fd = -1, .next = 1};
 	run();
 	printf("{\"received\":%" PRId64 ",\"gaps\":%" PRId64 ",\"repeats\":%" PRId64 "}\n",
 		storm.received, storm.gaps, storm.repeats);
