@@ -31,6 +31,7 @@ struct journal {
 	struct turn_result result;
 	struct past *past;
 	struct position *holds; /* newest one that does */
+	bool quiet;		/* nothing was in progress at the last position */
 	bool too_long;		/* the last position, for a cursor */
 	char *weak;		/* the cursor for such positions; NULL: not known */
 	char *finished;		/* on a standby: what is known to have ended; NULL: nothing */
@@ -113,6 +114,7 @@ void journal_connected(
 {
 	journal->facts = *facts;
 	journal->ready = ready;
+	journal->quiet = false;
 	forget(&journal->finished);
 	forget(&journal->weak);
 	position_unref(&journal->holds);
@@ -153,6 +155,7 @@ static const char *weaker_cursor(struct journal *journal)
 static void take_position(struct journal *journal, const struct row *row)
 {
 	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
+	journal->quiet = row_bool(row, EVENT_BROADCAST);
 	journal->too_long = !cursor;
 	if (cursor)
 		forget(&journal->weak); /* it would be older than it need be */
@@ -274,6 +277,10 @@ static void ask_pull(struct journal *journal, bool alone)
 		.row = on_pull_row,
 		.done = alone ? on_end : NULL,
 	};
+	if (!standby && journal->quiet) {
+		query.name = "quiet pull";
+		query.sql = quiet_pull_sql;
+	}
 	if (!*since) {
 		query.name = NULL;
 		query.sql = standby ? standby_start_sql : start_sql;

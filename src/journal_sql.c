@@ -66,7 +66,7 @@ const char init_sql[] =
 /* The row that begins a pull, from a position's exact text; the cursor is the same, or null when that
  * would be too long. */
 #define POSITION_ROW(text) \
-	"select 0::int8, null::text, false, " text "," \
+	"select 0::int8, null::text, " XMIN " = " XMAX ", " text "," \
 	"       case when length(" text ") <= " STRING(CURSOR_MAX) " then " text " end"
 
 /* What was still in progress, as a position says it. */
@@ -139,6 +139,25 @@ const char standby_start_sql[] =
 	" order by 1"
 
 const char pull_sql[] = PULL(RUNNING);
+
+/* The same for a position with nothing open, in half the time: then new is what is above m. What
+ * others have written and not yet committed is read in vain, so this is for when there was nobody. */
+const char quiet_pull_sql[] =
+	"with e as materialized ("
+	"  select * from pgcast.event e"
+	"   where e.xid > split_part($1, '.', 4)::xid8 and e.xid < " XMAX "),"
+	" running as (" RUNNING "),"
+	" w as materialized ("
+	"  select coalesce(("
+	"         select concat_ws('.', split_part($1, '.', 1), t.id, " MICROSECONDS("t.at") ", t.xid)"
+	"                || " DISTANCES("t.xid")
+	"           from (select e.xid, e.id, e.at from e order by e.xid desc, e.id desc limit 1) t),"
+	"         $1) as text)"
+	" (" POSITION_ROW("w.text") " from w)"
+	" union all"
+	" select " EVENT " from e"
+	" order by 1";
+
 const char standby_pull_sql[] = PULL(STANDBY_RUNNING("$2::xid8[]"));
 
 /* A cursor with nothing open: it repeats what was delivered since the oldest open transaction began,
