@@ -20,9 +20,9 @@
 #define LAG_PATIENCE 5000
 
 /* A client that came before the first position was known: it begins with the first turn's end. */
-static bool starts_now(const struct audience *audience)
+static bool starts_now(const struct behind *behind)
 {
-	return !*audience->window.from->text;
+	return !*behind->window.from->text;
 }
 
 /* Its fastest member has got all that it was given. Where none has, each will say when it has. */
@@ -38,25 +38,25 @@ static bool ready(const struct audience *audience)
 
 void catchup_enter(struct hub *hub, struct audience *audience)
 {
-	if (list_empty(&audience->of_behind))
-		list_append(&hub->behind, &audience->of_behind);
+	if (list_empty(&audience->behind->of_hub))
+		list_append(&hub->behind, &audience->behind->of_hub);
 }
 
 /* ---- planning ---- */
 
-static void add_page(struct hub *hub, struct audience *audience)
+static void add_page(struct hub *hub, struct behind *behind)
 {
 	size_t i = hub->plan.n_pages++;
 	hub->pages[i] = (struct page){
-		.uid = audience->user->uid,
-		.window = audience->window,
-		.check = audience->window.from->foreign,
+		.uid = behind->audience->user->uid,
+		.window = behind->window,
+		.check = behind->window.from->foreign,
 	};
-	hub->pagers[i] = audience;
-	audience->page = i + 1;
-	audience->page_last = audience->window.after;
-	audience->page_rows = 0;
-	audience->lost = NULL;
+	hub->pagers[i] = behind;
+	behind->page = i + 1;
+	behind->page_last = behind->window.after;
+	behind->page_rows = 0;
+	behind->lost = NULL;
 }
 
 /* While a crowd comes back, pages are read at half the time at most: those who come meanwhile share
@@ -85,14 +85,14 @@ void catchup_plan(struct hub *hub)
 	if (put_off(hub))
 		return;
 	list_for_each (it, &hub->behind) {
-		struct audience *audience = LIST_OF(it, struct audience, of_behind);
-		if (starts_now(audience) || !ready(audience))
+		struct behind *behind = LIST_OF(it, struct behind, of_hub);
+		if (starts_now(behind) || !ready(behind->audience))
 			continue;
 		if (hub->plan.n_pages == MAX_PAGES) {
 			hub->asked = true;
 			break;
 		}
-		add_page(hub, audience);
+		add_page(hub, behind);
 	}
 	size_t n = hub->plan.n_pages ? hub->plan.n_pages : 1, rows = MAX_PAGE_EVENTS / n;
 	hub->plan.page_rows = rows < LEAST_PAGE_ROWS  ? LEAST_PAGE_ROWS
@@ -121,63 +121,63 @@ static bool waits(const struct audience *audience, const char *reason)
 
 void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
 {
-	struct audience *audience = hub->pagers[page];
-	if (!audience)
+	struct behind *behind = hub->pagers[page];
+	if (!behind)
 		return;
-	if (reason && waits(audience, reason)) {
+	if (reason && waits(behind->audience, reason)) {
 		hub->pagers[page] = NULL;
-		audience->page = 0; /* the next turn asks again */
+		behind->page = 0; /* the next turn asks again */
 		return;
 	}
 	if (reason) {
-		audience->lost = reset_reason(reason);
+		behind->lost = reset_reason(reason);
 		stats_add(STAT_RESETS, 1);
 		return;
 	}
-	audience->window.from->foreign = false;
+	behind->window.from->foreign = false;
 	stats_add(STAT_RESUMES, 1);
-	list_for_each (it, &audience->members)
-		client_hello(LIST_OF(it, struct client, of_audience), audience->window.from->cursor,
-			true);
+	list_for_each (it, &behind->audience->members)
+		client_hello(
+			LIST_OF(it, struct client, of_audience), behind->window.from->cursor, true);
 }
 
 void hub_turn_page(struct hub *hub, size_t page, const struct event *event)
 {
-	struct audience *audience = hub->pagers[page];
+	struct behind *behind = hub->pagers[page];
 	stats_add(STAT_CAUGHT_UP_EVENTS, 1);
-	if (!audience)
+	if (!behind)
 		return;
-	audience->page_last = event->id;
-	audience->page_rows++;
-	if (!audience_wants(audience, event->type))
+	behind->page_last = event->id;
+	behind->page_rows++;
+	if (!audience_wants(behind->audience, event->type))
 		return;
 	struct block *frame = frame_text(event->text, event->len);
-	fanout_add(hub, audience, frame, event->id);
+	fanout_add(hub, behind->audience, frame, event->id);
 	block_unref(&frame);
 	fanout_flush_if_large(hub);
 }
 
-void catchup_advance(struct hub *hub, struct audience *audience)
+void catchup_advance(struct hub *hub, struct behind *behind)
 {
-	if (!audience->window.to)
-		audience->window.to = position_ref(hub->to);
-	audience->window.after = audience->page_last;
+	if (!behind->window.to)
+		behind->window.to = position_ref(hub->to);
+	behind->window.after = behind->page_last;
 }
 
 /* ---- the end of a turn ---- */
 
 /* The page was the last one of its window. */
-static bool window_ends(const struct hub *hub, const struct audience *audience)
+static bool window_ends(const struct hub *hub, const struct behind *behind)
 {
-	return audience->page && (audience->lost || audience->page_rows < hub->plan.page_rows);
+	return behind->page && (behind->lost || behind->page_rows < hub->plan.page_rows);
 }
 
 /* This turn makes it live. */
-static bool completes(const struct hub *hub, const struct audience *audience)
+static bool completes(const struct hub *hub, const struct behind *behind)
 {
-	const struct position *to = audience->window.to;
-	return window_ends(hub, audience) &&
-	       (audience->lost || !to || strcmp(to->text, hub->to->text) == 0);
+	const struct position *to = behind->window.to;
+	return window_ends(hub, behind) &&
+	       (behind->lost || !to || strcmp(to->text, hub->to->text) == 0);
 }
 
 static void welcome(struct hub *hub, struct client *client, const char *lost)
@@ -194,7 +194,7 @@ static void welcome(struct hub *hub, struct client *client, const char *lost)
 
 static void become_live(struct hub *hub, struct audience *audience)
 {
-	const char *lost = audience->lost;
+	const char *lost = audience->behind->lost;
 	struct audience *live = audience_get(audience->user, audience->kind, audience->types, NULL);
 	run_continue(&audience->run, &live->run);
 	list_for_each_safe (it, &audience->members) {
@@ -206,9 +206,9 @@ static void become_live(struct hub *hub, struct audience *audience)
 }
 
 /* The window's end is reached: what follows is everything since. */
-static void next_window(struct audience *audience)
+static void next_window(struct behind *behind)
 {
-	struct window *window = &audience->window;
+	struct window *window = &behind->window;
 	position_unref(&window->from);
 	*window = (struct window){.from = window->to};
 }
@@ -216,16 +216,16 @@ static void next_window(struct audience *audience)
 void catchup_settle(struct hub *hub)
 {
 	list_for_each_safe (it, &hub->behind) {
-		struct audience *audience = LIST_OF(it, struct audience, of_behind);
-		if (starts_now(audience) || completes(hub, audience)) {
-			become_live(hub, audience);
+		struct behind *behind = LIST_OF(it, struct behind, of_hub);
+		if (starts_now(behind) || completes(hub, behind)) {
+			become_live(hub, behind->audience);
 			continue;
 		}
-		if (window_ends(hub, audience))
-			next_window(audience);
-		else if (audience->page)
-			catchup_advance(hub, audience);
-		hub->asked |= audience->page != 0;
+		if (window_ends(hub, behind))
+			next_window(behind);
+		else if (behind->page)
+			catchup_advance(hub, behind);
+		hub->asked |= behind->page != 0;
 	}
 }
 
@@ -257,7 +257,7 @@ void hub_rewind(struct hub *hub, struct position *position)
 	hub->position->history = ++hub->history;
 	hub->serial++;
 	list_for_each (it, &hub->behind)
-		catchup_rewind(hub, &LIST_OF(it, struct audience, of_behind)->window);
+		catchup_rewind(hub, &LIST_OF(it, struct behind, of_hub)->window);
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
 		if (client->audience && audience_live(client->audience) && !client_plain(client))

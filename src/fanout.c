@@ -20,8 +20,8 @@
 void fanout_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id)
 {
 	audience_add(audience, frame, id);
-	if (list_empty(&audience->touched))
-		list_append(&hub->touched, &audience->touched);
+	if (list_empty(&audience->batch->of_hub))
+		list_append(&hub->touched, &audience->batch->of_hub);
 	hub->pending_bytes += frame->len;
 }
 
@@ -57,20 +57,21 @@ static void write_members(struct audience *audience, size_t bytes, size_t events
 
 void fanout_release(struct hub *hub, struct audience **audience)
 {
-	if ((*audience)->page)
-		hub->pagers[(*audience)->page - 1] = NULL;
+	const struct behind *behind = (*audience)->behind;
+	if (behind && behind->page)
+		hub->pagers[behind->page - 1] = NULL;
 	audience_release(audience);
 }
 
 static void flush_audience(struct hub *hub, struct audience *audience)
 {
-	struct position *from = audience_live(audience) ? hub->position : audience->window.from;
-	struct position *to = audience->window.to ? audience->window.to : hub->to;
-	size_t events = audience->n_pending;
+	struct behind *behind = audience->behind;
+	struct position *from = behind ? behind->window.from : hub->position;
+	struct position *to = behind && behind->window.to ? behind->window.to : hub->to;
+	size_t events = audience->batch->n;
 	size_t bytes = audience_append(audience, from, to);
-	list_remove(&audience->touched);
-	if (audience->page)
-		catchup_advance(hub, audience);
+	if (behind && behind->page)
+		catchup_advance(hub, behind);
 	write_members(audience, bytes, events);
 	if (list_empty(&audience->members))
 		fanout_release(hub, &audience);
@@ -79,7 +80,7 @@ static void flush_audience(struct hub *hub, struct audience *audience)
 void fanout_flush(struct hub *hub)
 {
 	list_for_each_safe (it, &hub->touched)
-		flush_audience(hub, LIST_OF(it, struct audience, touched));
+		flush_audience(hub, LIST_OF(it, struct batch, of_hub)->audience);
 	hub->flushed = hub->told;
 	hub->pending_bytes = 0;
 }
@@ -165,7 +166,7 @@ static void add_cursors(struct hub *hub)
 {
 	struct block *frame = NULL;
 	list_for_each (it, &hub->touched) {
-		struct audience *audience = LIST_OF(it, struct audience, touched);
+		struct audience *audience = LIST_OF(it, struct batch, of_hub)->audience;
 		if (!audience_live(audience))
 			continue;
 		add_cursor(hub, audience, hub->to, &frame);
@@ -242,7 +243,7 @@ static void demote_live(struct hub *hub)
 			struct audience *audience = LIST_OF(at, struct audience, of_user);
 			if (!audience_live(audience))
 				continue;
-			audience->window = window_copy(&rest);
+			audience_fall_behind(audience, &rest);
 			catchup_enter(hub, audience);
 		}
 	}
@@ -253,11 +254,8 @@ void hub_turn_abort(struct hub *hub)
 {
 	if (!hub->in_turn)
 		return;
-	list_for_each_safe (it, &hub->touched) {
-		struct audience *audience = LIST_OF(it, struct audience, touched);
-		audience_forget(audience);
-		list_remove(&audience->touched);
-	}
+	list_for_each_safe (it, &hub->touched)
+		audience_forget(LIST_OF(it, struct batch, of_hub)->audience);
 	hub->pending_bytes = 0;
 	if (hub->flushed)
 		demote_live(hub);

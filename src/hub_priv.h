@@ -60,7 +60,7 @@ struct hub {
 	uint64_t serial;		    /* counts positions */
 	uint64_t planned_ms, pages_from_ms; /* the last plan, and when pages may be read again */
 	bool put_off;
-	struct list behind; /* audiences that are catching up */
+	struct list behind; /* those that are catching up */
 	struct list requests;
 
 	/* this turn */
@@ -68,11 +68,11 @@ struct hub {
 	struct position *to; /* NULL until the pull's snapshot is known */
 	int64_t told;	     /* last event of the pull */
 	int64_t flushed;     /* last event of the pull that is in the runs */
-	struct list touched; /* audiences with something pending */
+	struct list touched; /* batches: what is pending */
 	size_t pending_bytes;
 	struct plan plan;
 	struct page *pages; /* room for MAX_PAGES, and whose they are */
-	struct audience **pagers;
+	struct behind **pagers;
 	struct wish wishes[MAX_WISHES];
 	struct answer answers[MAX_WISHES];
 };
@@ -125,7 +125,7 @@ void fanout_release(struct hub *hub, struct audience **audience);
 void catchup_enter(struct hub *hub, struct audience *audience);
 void catchup_plan(struct hub *hub);
 /* Its run holds its window as far as the page has come. */
-void catchup_advance(struct hub *hub, struct audience *audience);
+void catchup_advance(struct hub *hub, struct behind *behind);
 void catchup_rewind(const struct hub *hub, struct window *window);
 void catchup_settle(struct hub *hub);
 void catchup_clear(struct hub *hub);

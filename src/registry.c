@@ -122,32 +122,53 @@ static bool same_types(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
+static bool same_window(const struct audience *audience, const struct window *window)
+{
+	if (audience_live(audience) || !window)
+		return audience_live(audience) && !window;
+	/* What one that is behind is about to get, who joins it may have had. */
+	return !audience->batch && window_equal(&audience->behind->window, window);
+}
+
 struct audience *audience_get(
 	struct user *user, enum kind kind, const char *types, const struct window *window)
 {
-	static const struct window live = {0};
-	if (!window)
-		window = &live;
 	list_for_each (it, &user->audiences) {
 		struct audience *old = LIST_OF(it, struct audience, of_user);
-		/* What one that is behind is about to get, who joins it may have had. */
-		if (!audience_live(old) && !list_empty(&old->touched))
-			continue;
-		if (old->kind == kind && same_types(old->types, types) &&
-			window_equal(&old->window, window))
+		if (old->kind == kind && same_types(old->types, types) && same_window(old, window))
 			return old;
 	}
 	struct audience *audience = xcalloc(1, sizeof(*audience));
 	audience->user = user;
 	audience->kind = kind;
 	audience->types = types ? xstrdup(types) : NULL;
-	audience->window = window_copy(window);
 	run_init(&audience->run);
 	list_init(&audience->members);
-	list_init(&audience->touched);
-	list_init(&audience->of_behind);
 	list_append(&user->audiences, &audience->of_user);
+	if (window)
+		audience_fall_behind(audience, window);
 	return audience;
+}
+
+void audience_fall_behind(struct audience *audience, const struct window *window)
+{
+	assert(audience_live(audience) && window->from);
+	struct behind *behind = xcalloc(1, sizeof(*behind));
+	behind->audience = audience;
+	behind->window = window_copy(window);
+	list_init(&behind->of_hub);
+	audience->behind = behind;
+}
+
+static void behind_free(struct behind **behind)
+{
+	struct behind *old = *behind;
+	*behind = NULL;
+	if (!old)
+		return;
+	list_remove(&old->of_hub);
+	window_clear(&old->window);
+	free(old);
 }
 
 void audience_release(struct audience **audience)
@@ -158,12 +179,8 @@ void audience_release(struct audience **audience)
 		return;
 	assert(list_empty(&old->members));
 	audience_forget(old);
-	free(old->pending);
-	free(old->pending_ids);
+	behind_free(&old->behind);
 	list_remove(&old->of_user);
-	list_remove(&old->touched);
-	list_remove(&old->of_behind);
-	window_clear(&old->window);
 	run_finish(&old->run);
 	free(old->types);
 	free(old);
@@ -180,31 +197,45 @@ bool audience_wants(const struct audience *audience, const char *type)
 	return !audience->types;
 }
 
-static void *resize(void *items, size_t n, size_t size)
+static struct batch *batch_create(struct audience *audience)
 {
-	return xrealloc(items, n * size);
+	struct batch *batch = xcalloc(1, sizeof(*batch));
+	batch->audience = audience;
+	batch->frames = batch->few;
+	batch->ids = batch->few_ids;
+	batch->room = BATCH_FEW;
+	list_init(&batch->of_hub);
+	return batch;
+}
+
+/* Twice as many items; the first few have their place in the batch. */
+static void *grown(void *items, const void *few, size_t n, size_t size)
+{
+	void *more = xrealloc(items == few ? NULL : items, 2 * n * size);
+	return items == few ? memcpy(more, few, n * size) : more;
 }
 
 void audience_add(struct audience *audience, struct block *frame, int64_t id)
 {
-	if (audience->n_pending == audience->pending_room) {
-		size_t room = audience->pending_room ? 2 * audience->pending_room : 4;
-		audience->pending = resize(audience->pending, room, sizeof(*audience->pending));
-		audience->pending_ids =
-			resize(audience->pending_ids, room, sizeof(*audience->pending_ids));
-		audience->pending_room = room;
+	if (!audience->batch)
+		audience->batch = batch_create(audience);
+	struct batch *batch = audience->batch;
+	if (batch->n == batch->room) {
+		batch->frames = grown(batch->frames, batch->few, batch->n, sizeof(*batch->frames));
+		batch->ids = grown(batch->ids, batch->few_ids, batch->n, sizeof(*batch->ids));
+		batch->room *= 2;
 	}
-	audience->pending_ids[audience->n_pending] = id;
-	audience->pending[audience->n_pending++] = block_ref(frame);
-	audience->pending_bytes += frame->len;
+	batch->ids[batch->n] = id;
+	batch->frames[batch->n++] = block_ref(frame);
+	batch->bytes += frame->len;
 }
 
-/* How many of the blocks from i on go into one: as many as fit a single write. */
-static size_t joinable(const struct audience *audience, size_t i)
+/* How many of the frames from i on go into one block: as many as fit a single write. */
+static size_t joinable(const struct batch *batch, size_t i)
 {
 	size_t n = 0, len = 0;
-	while (i + n < audience->n_pending) {
-		len += audience->pending[i + n]->len;
+	while (i + n < batch->n) {
+		len += batch->frames[i + n]->len;
 		if (n && len > FRAME_FRAGMENT)
 			break;
 		n++;
@@ -213,33 +244,45 @@ static size_t joinable(const struct audience *audience, size_t i)
 }
 
 /* The first event among the n from i on; 0 when none is one. */
-static int64_t first_event(const struct audience *audience, size_t i, size_t n)
+static int64_t first_event(const struct batch *batch, size_t i, size_t n)
 {
 	for (size_t end = i + n; i < end; i++)
-		if (audience->pending_ids[i])
-			return audience->pending_ids[i];
+		if (batch->ids[i])
+			return batch->ids[i];
 	return 0;
 }
 
 size_t audience_append(struct audience *audience, struct position *from, struct position *to)
 {
-	for (size_t i = 0, n; i < audience->n_pending; i += n) {
-		n = joinable(audience, i);
-		int64_t id = first_event(audience, i, n);
+	const struct batch *batch = audience->batch;
+	if (!batch)
+		return 0;
+	for (size_t i = 0, n; i < batch->n; i += n) {
+		n = joinable(batch, i);
+		int64_t id = first_event(batch, i, n);
 		struct window mark = {from, to, id - 1};
-		struct block *block = n == 1 ? block_ref(audience->pending[i])
-					     : frame_join(audience->pending + i, n);
+		struct block *block =
+			n == 1 ? block_ref(batch->frames[i]) : frame_join(batch->frames + i, n);
 		run_append(&audience->run, block, id ? &mark : NULL);
 		block_unref(&block);
 	}
-	size_t bytes = audience->pending_bytes;
+	size_t bytes = batch->bytes;
 	audience_forget(audience);
 	return bytes;
 }
 
 void audience_forget(struct audience *audience)
 {
-	for (size_t i = 0; i < audience->n_pending; i++)
-		block_unref(&audience->pending[i]);
-	audience->n_pending = audience->pending_bytes = 0;
+	struct batch *batch = audience->batch;
+	audience->batch = NULL;
+	if (!batch)
+		return;
+	for (size_t i = 0; i < batch->n; i++)
+		block_unref(&batch->frames[i]);
+	if (batch->frames != batch->few) {
+		free(batch->frames);
+		free(batch->ids);
+	}
+	list_remove(&batch->of_hub);
+	free(batch);
 }

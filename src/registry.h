@@ -16,24 +16,41 @@ enum kind {
 	KIND_V1,    /* pgcast.v1: control messages too */
 };
 
+/* There are as many as users, and nearly all of them are live and have nothing pending: what the
+ * others need stands aside. */
 struct audience {
-	struct list of_user;   /* in user.audiences */
-	struct list touched;   /* in the hub's list of those with something pending */
-	struct list of_behind; /* in the hub's list of those catching up */
-	struct list members;   /* of client.of_audience */
+	struct list of_user; /* in user.audiences */
+	struct list members; /* of client.of_audience */
 	struct user *user;
-	enum kind kind;
-	char *types;	      /* comma-separated; NULL: all */
-	struct window window; /* from NULL: live */
-	size_t page;	      /* this turn's page + 1; 0: none */
-	int64_t page_last;    /* that page: id of its last event so far, */
-	size_t page_rows;     /* its events so far, */
-	const char *lost;     /* and why there is none: a reset's reason; NULL: there is one */
+	char *types; /* comma-separated; NULL: all */
 	struct run run;
-	struct block **pending; /* this turn's frames, not yet in the run */
-	int64_t *pending_ids;	/* and their events' ids */
-	size_t n_pending, pending_room, pending_bytes;
-	uint64_t told; /* the hub's position number in the last cursor message */
+	struct batch *batch;   /* NULL: nothing is pending */
+	struct behind *behind; /* NULL: live */
+	uint64_t told;	       /* the hub's position number in the last cursor message */
+	enum kind kind;
+};
+
+/* Where an audience that is catching up has got to. */
+struct behind {
+	struct list of_hub; /* in the hub's list of those catching up */
+	struct audience *audience;
+	struct window window;
+	size_t page;	   /* this turn's page + 1; 0: none */
+	int64_t page_last; /* that page: id of its last event so far, */
+	size_t page_rows;  /* its events so far, */
+	const char *lost;  /* and why there is none: a reset's reason; NULL: there is one */
+};
+
+/* Frames that an audience gets by the next flush, and are not in its run yet. */
+#define BATCH_FEW 4
+struct batch {
+	struct list of_hub; /* in the hub's list of those with something pending */
+	struct audience *audience;
+	struct block **frames;
+	int64_t *ids; /* of their events */
+	size_t n, room, bytes;
+	struct block *few[BATCH_FEW]; /* what frames and ids are while there are no more */
+	int64_t few_ids[BATCH_FEW];
 };
 
 struct user {
@@ -61,12 +78,14 @@ size_t registry_count(const struct registry *registry);
 
 static inline bool audience_live(const struct audience *audience)
 {
-	return !audience->window.from;
+	return !audience->behind;
 }
 
 /* The audience of that kind, types and window (NULL: live), made when there is none. */
 struct audience *audience_get(
 	struct user *user, enum kind kind, const char *types, const struct window *window);
+/* A live audience is catching up from now on; such an audience has another window. */
+void audience_fall_behind(struct audience *audience, const struct window *window);
 /* Frees an audience that has no members. */
 void audience_release(struct audience **audience);
 bool audience_wants(const struct audience *audience, const char *type);

@@ -162,9 +162,9 @@ static void what_is_pending_goes_out_in_one_write(void **state)
 	add(audience, "one", 7);
 	add(audience, "two", 8);
 	add(audience, "p", 0);
-	assert_int_equal(audience->pending_bytes, 13);
+	assert_int_equal(audience->batch->bytes, 13);
 	assert_int_equal(audience_append(audience, from, to), 13);
-	assert_int_equal(audience->n_pending, 0);
+	assert_null(audience->batch);
 	assert_writes(&reader, "\x81\x03one\x81\x03two\x81\x01p", 13);
 	assert_int_equal(audience_append(audience, from, to), 0);
 	reader_finish(&reader);
