@@ -32,17 +32,20 @@ struct conn {
 	struct conns *conns;
 	struct client *client;
 	struct wheel_entry deadline; /* of the next ping, or of the answer to the last one */
-	uint64_t heard;		     /* when something last came, loop time in ms */
-	uint64_t written;	     /* bytes, ever */
-	uint64_t taken;		     /* of them out of the kernel at the last look since the ping */
-	uint64_t ping_end;	     /* of them up to the ping's end */
-	uint64_t allowance_at;	     /* when the allowance was last topped up */
-	uint32_t allowance;	     /* messages that may still come, in thousandths */
-	bool closing;		     /* our Close is out, or the connection is broken */
-	bool woken;		     /* the client wants to hear when it can write */
+	struct gathered *gathered;   /* the message that comes in pieces; NULL: none */
+	uint64_t since_ping;	     /* bytes written behind the last ping */
+	uint32_t untaken; /* bytes up to its end that the peer had not taken at the last look */
+	uint32_t heard;	  /* when something last came, loop time in ms */
+	uint32_t allowance_at; /* when the allowance was last topped up, the same */
+	uint32_t allowance;    /* messages that may still come, in thousandths */
+	bool closing;	       /* our Close is out, or the connection is broken */
+	bool woken;	       /* the client wants to hear when it can write */
 	bool pinged;
-	uint32_t len, room; /* of the message that is being gathered */
-	char *message;
+};
+
+struct gathered {
+	size_t len, room;
+	char text[];
 };
 
 struct conns *conns_create(uv_loop_t *loop, const struct settings *settings, struct hub *hub)
@@ -85,6 +88,12 @@ static uint64_t now_ms(const struct conns *conns)
 	return uv_now(conns->ticker.loop);
 }
 
+/* A connection keeps times in 32 bits, good for differences of less than seven weeks. */
+static uint32_t ms_since(const struct conns *conns, uint32_t then)
+{
+	return (uint32_t)now_ms(conns) - then;
+}
+
 /* Ends the connection on behalf of lws's timeouts, wherever we are called from. */
 static void end_after(struct conn *conn, enum pending_timeout why, int seconds)
 {
@@ -113,7 +122,7 @@ static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
 		drop(conn, "the peer is gone");
 		return false;
 	}
-	conn->written += len;
+	conn->since_ping += len;
 	stats_add(STAT_SENT_BYTES, len);
 	return true;
 }
@@ -166,13 +175,17 @@ static void set_deadline(struct conn *conn, uint64_t ms)
 	wheel_set(&conn->conns->wheel, &conn->deadline, conn->conns->wheel.now + ticks);
 }
 
-/* Bytes that the peer's kernel has acknowledged; counts right while nothing is kept by lws. */
-static uint64_t taken(const struct conn *conn)
+/* Bytes up to the ping's end that the peer's kernel has not acknowledged; counts right while
+ * nothing is kept by lws. */
+static uint32_t count_untaken(const struct conn *conn)
 {
 	int queued = 0;
 	if (ioctl(lws_get_socket_fd(conn->wsi), SIOCOUTQ, &queued) != 0 || queued < 0)
-		queued = 0;
-	return conn->written - (uint64_t)queued;
+		return 0;
+	uint64_t unacknowledged = (uint64_t)queued;
+	if (unacknowledged <= conn->since_ping)
+		return 0;
+	return (uint32_t)(unacknowledged - conn->since_ping);
 }
 
 /* A byte of payload, since lws keeps an empty pong to itself. */
@@ -180,11 +193,13 @@ static const unsigned char ping[] = {0x89, 1, '.'};
 
 static void send_ping(struct conn *conn)
 {
+	/* With nothing written since a ping that was answered, the kernel need not be asked. */
+	bool alone = !conn->untaken && !conn->since_ping;
 	if (!write_raw(conn, ping, sizeof ping))
 		return;
 	conn->pinged = true;
-	conn->ping_end = conn->written;
-	conn->taken = taken(conn);
+	conn->since_ping = 0;
+	conn->untaken = alone ? sizeof ping : count_untaken(conn);
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_timeout);
 }
 
@@ -192,9 +207,9 @@ static void send_ping(struct conn *conn)
  * last look. From when it does not any more, the peer has the whole timeout to answer. */
 static bool still_taking(struct conn *conn)
 {
-	uint64_t before = conn->taken;
-	conn->taken = taken(conn);
-	return before + sizeof ping < conn->ping_end && conn->taken > before;
+	uint32_t before = conn->untaken;
+	conn->untaken = count_untaken(conn);
+	return before > sizeof ping && conn->untaken < before;
 }
 
 static void drop_silent(struct conn *conn)
@@ -207,7 +222,7 @@ static void on_deadline(void *ctx, struct wheel_entry *entry)
 {
 	struct conn *conn = LIST_OF(entry, struct conn, deadline);
 	const struct settings *settings = ((struct conns *)ctx)->settings;
-	uint64_t silent = now_ms(ctx) - conn->heard;
+	uint64_t silent = ms_since(ctx, conn->heard);
 	uint64_t interval = (uint64_t)settings->ping_interval;
 
 	/* With bytes waiting here already, the hub sees to it that they move. */
@@ -229,17 +244,23 @@ static void on_tick(uv_timer_t *timer)
 		uv_timer_stop(timer);
 }
 
-void conn_heard(struct conn *conn)
+static void heard(struct conn *conn)
 {
-	conn->heard = now_ms(conn->conns);
+	conn->heard = (uint32_t)now_ms(conn->conns);
 	if (!conn->pinged || conn->closing)
 		return;
 	conn->pinged = false;
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_interval);
 }
 
-/* The first ping comes after half to all of the interval, so that clients which came together do
- * not stay together. */
+void conn_answered(struct conn *conn)
+{
+	conn->untaken = 0;
+	heard(conn);
+}
+
+/* The first ping comes after half to all of the interval, as if the peer had been silent for a
+ * while already, so that clients which came together do not stay together. */
 static void start_pings(struct conn *conn)
 {
 	struct conns *conns = conn->conns;
@@ -248,7 +269,9 @@ static void start_pings(struct conn *conn)
 		wheel_advance(&conns->wheel, now_ms(conns) / TICK_MS, on_deadline, conns);
 		uv_timer_start(&conns->ticker, on_tick, TICK_MS, TICK_MS);
 	}
-	set_deadline(conn, interval / 2 + conns->opened++ * 7919 % (interval / 2 + 1));
+	uint64_t silent = conns->opened++ * 7919 % (interval / 2 + 1);
+	conn->heard -= (uint32_t)silent;
+	set_deadline(conn, interval - silent);
 }
 
 /* ---- life ---- */
@@ -264,8 +287,8 @@ void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kin
 	*conn = (struct conn){
 		.wsi = wsi,
 		.conns = conns,
-		.heard = now_ms(conns),
-		.allowance_at = now_ms(conns),
+		.heard = (uint32_t)now_ms(conns),
+		.allowance_at = (uint32_t)now_ms(conns),
 		.allowance = (uint32_t)conns->settings->message_rate * 1000,
 	};
 	conns->count++;
@@ -300,6 +323,12 @@ void conn_writable(struct conn *conn)
 	client_writable(conn->client);
 }
 
+static void forget_message(struct conn *conn)
+{
+	free(conn->gathered);
+	conn->gathered = NULL;
+}
+
 void conn_gone(struct conn *conn)
 {
 	if (!conn->wsi)
@@ -307,8 +336,7 @@ void conn_gone(struct conn *conn)
 	conn->closing = true;
 	client_gone(&conn->client);
 	wheel_remove(&conn->deadline);
-	free(conn->message);
-	conn->message = NULL;
+	forget_message(conn);
 	conn->conns->count--;
 	conn->wsi = NULL;
 }
@@ -318,24 +346,32 @@ void conn_gone(struct conn *conn)
 /* Takes one message off the allowance, which fills at message_rate up to a second's worth. */
 static bool allowed(struct conn *conn)
 {
-	uint64_t now = now_ms(conn->conns), rate = (uint64_t)conn->conns->settings->message_rate;
-	uint64_t allowance = conn->allowance + (now - conn->allowance_at) * rate;
+	uint64_t rate = (uint64_t)conn->conns->settings->message_rate;
+	uint32_t since = ms_since(conn->conns, conn->allowance_at);
+	uint64_t allowance = conn->allowance + since * rate;
 	if (allowance > rate * 1000)
 		allowance = rate * 1000;
-	conn->allowance_at = now;
+	conn->allowance_at += since;
 	conn->allowance = (uint32_t)(allowance < 1000 ? allowance : allowance - 1000);
 	return allowance >= 1000;
 }
 
+static size_t gathered_len(const struct conn *conn)
+{
+	return conn->gathered ? conn->gathered->len : 0;
+}
+
 static void gather(struct conn *conn, const char *piece, size_t len)
 {
-	size_t need = conn->len + len;
-	if (need > conn->room) {
-		conn->room = (uint32_t)(need * 2);
-		conn->message = xrealloc(conn->message, conn->room);
+	struct gathered *gathered = conn->gathered;
+	size_t had = gathered_len(conn), need = had + len;
+	if (!gathered || need > gathered->room) {
+		gathered = xrealloc(gathered, sizeof *gathered + need * 2);
+		gathered->room = need * 2;
+		conn->gathered = gathered;
 	}
-	memcpy(conn->message + conn->len, piece, len);
-	conn->len = (uint32_t)need;
+	memcpy(gathered->text + had, piece, len);
+	gathered->len = need;
 }
 
 static void take_message(struct conn *conn, const char *text, size_t len)
@@ -348,36 +384,29 @@ static void take_message(struct conn *conn, const char *text, size_t len)
 		client_received(conn->client, text, len);
 }
 
-static void forget_message(struct conn *conn)
-{
-	free(conn->message);
-	conn->message = NULL;
-	conn->len = conn->room = 0;
-}
-
 void conn_receive(struct conn *conn, const char *piece, size_t len)
 {
-	conn_heard(conn);
+	heard(conn);
 	if (conn->closing)
 		return;
 	if (lws_frame_is_binary(conn->wsi)) {
 		transport_close(conn, CLOSE_BINARY, "text only");
 		return;
 	}
-	if (conn->len + len > (size_t)conn->conns->settings->max_message) {
+	if (gathered_len(conn) + len > (size_t)conn->conns->settings->max_message) {
 		transport_close(conn, CLOSE_TOO_BIG, "message too big");
 		forget_message(conn);
 		return;
 	}
 
 	bool last = lws_is_final_fragment(conn->wsi);
-	if (last && conn->len == 0) {
+	if (last && !conn->gathered) {
 		take_message(conn, piece, len);
 		return;
 	}
 	gather(conn, piece, len);
 	if (!last)
 		return;
-	take_message(conn, conn->message, conn->len);
+	take_message(conn, conn->gathered->text, conn->gathered->len);
 	forget_message(conn);
 }

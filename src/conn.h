@@ -45,8 +45,8 @@ void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kin
 	const struct access *access);
 /* A piece of a message. */
 void conn_receive(struct conn *conn, const char *piece, size_t len);
-/* Something that is no message came: the peer is there. */
-void conn_heard(struct conn *conn);
+/* A pong came: the peer is there, and has taken all up to the ping. */
+void conn_answered(struct conn *conn);
 /* True when lws need not answer the peer's Close: it is the answer to ours. */
 bool conn_closing(const struct conn *conn);
 void conn_writable(struct conn *conn);
