@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "alloc.h"
+#include "bind.h"
 #include "log.h"
 #include "stats.h"
 
@@ -20,6 +21,9 @@
 #define ACCEPT_AT_ONCE 64
 /* How long to leave new connections waiting when descriptors have run out. */
 #define PAUSE_MS 500
+/* How long handshakes that have begun may take, when a shared port is given up: a long way's round
+ * trip. Less than the second after which a client asks again that was not heard. */
+#define LAST_CALL_MS 250
 /* The first of the sockets that systemd hands over. */
 #define INHERITED_FIRST 3
 
@@ -28,13 +32,15 @@ struct endpoint {
 	struct listener *listener;
 	uv_poll_t poll;
 	int fd;
+	bool ours;  /* not handed over */
 	char *path; /* of a Unix socket that we made */
 };
 
 struct listener {
 	struct listener_config config;
 	struct endpoint *endpoints;
-	uv_timer_t pause;
+	uv_timer_t timer; /* until accepting goes on, or ends */
+	bool stopping;
 	size_t handles; /* not closed yet */
 };
 
@@ -62,27 +68,34 @@ static void pause_accepting(struct listener *listener)
 	stats_add(STAT_ACCEPT_PAUSES, 1);
 	for (struct endpoint *e = listener->endpoints; e; e = e->next)
 		uv_poll_stop(&e->poll);
-	uv_timer_start(&listener->pause, resume, PAUSE_MS, 0);
+	if (!listener->stopping)
+		uv_timer_start(&listener->timer, resume, PAUSE_MS, 0);
+}
+
+/* False when none waits, which another process that has the same socket may have seen to. */
+static bool accept_one(struct endpoint *endpoint)
+{
+	struct listener *listener = endpoint->listener;
+	int fd = accept4(endpoint->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+		return true;
+	if (fd < 0) {
+		if (errno != EAGAIN)
+			pause_accepting(listener);
+		return false;
+	}
+	/* Fails on a Unix socket, which sends at once anyway. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	listener->config.accepted(listener->config.ctx, fd);
+	return true;
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	(void)status;
 	(void)events;
-	struct endpoint *endpoint = poll->data;
-	struct listener *listener = endpoint->listener;
-	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
-		int fd = accept4(endpoint->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
-			return;
-		if (fd < 0) {
-			pause_accepting(listener);
-			return;
-		}
-		/* Fails on a Unix socket, which sends at once anyway. */
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-		listener->config.accepted(listener->config.ctx, fd);
-	}
+	for (int i = 0; i < ACCEPT_AT_ONCE && accept_one(poll->data); i++)
+		;
 }
 
 /* ---- life of the handles ---- */
@@ -93,7 +106,7 @@ static void free_when_closed(struct listener *listener)
 		free(listener);
 }
 
-static void on_pause_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
 	free_when_closed(handle->data);
 }
@@ -102,33 +115,103 @@ static void on_endpoint_closed(uv_handle_t *handle)
 {
 	struct endpoint *endpoint = handle->data;
 	free_when_closed(endpoint->listener);
-	close(endpoint->fd);
 	free(endpoint->path);
 	free(endpoint);
 }
 
-void listener_stop(struct listener *listener)
+/* Not in the callback: until the socket is closed, the kernel gives it connections. */
+static void close_endpoint(struct endpoint *endpoint)
+{
+	uv_close((uv_handle_t *)&endpoint->poll, on_endpoint_closed);
+	close(endpoint->fd);
+}
+
+static void close_all(struct listener *listener)
 {
 	while (listener->endpoints) {
 		struct endpoint *endpoint = listener->endpoints;
 		listener->endpoints = endpoint->next;
 		if (endpoint->path)
 			unlink(endpoint->path);
-		uv_close((uv_handle_t *)&endpoint->poll, on_endpoint_closed);
+		close_endpoint(endpoint);
 	}
-	uv_timer_stop(&listener->pause);
+	uv_timer_stop(&listener->timer);
 }
 
 void listener_destroy(struct listener **listener)
 {
 	if (!*listener)
 		return;
-	listener_stop(*listener);
-	uv_close((uv_handle_t *)&(*listener)->pause, on_pause_closed);
+	close_all(*listener);
+	uv_close((uv_handle_t *)&(*listener)->timer, on_timer_closed);
 	*listener = NULL;
 }
 
-/* ---- addresses ---- */
+/* ---- the end ---- */
+
+/* Connections that wait in a socket of ours are reset when it is closed, so they are taken first.
+ * Those in a socket that was handed over are left to whoever else has it. */
+static void close_when_empty(struct listener *listener)
+{
+	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
+		if (e->path)
+			unlink(e->path);
+		while (e->ours && accept_one(e))
+			;
+	}
+	close_all(listener);
+}
+
+static void on_last_call(uv_timer_t *timer)
+{
+	close_when_empty(timer->data);
+}
+
+/* Lets no new handshake begin: a SYN is not heard, and its client sends another a second later,
+ * which the kernel gives to one of the other processes. Accepted sockets inherit this, and never
+ * see a SYN. */
+static void ignore_new(const struct endpoint *endpoint)
+{
+	enum { TCP_FLAGS = 13, SYN = 2 };
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog filter = {sizeof program / sizeof *program, program};
+	if (setsockopt(endpoint->fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)
+		log_warning("clients that connect now may be reset: %s", strerror(errno));
+}
+
+/* A port that others share is given up in two steps. The kernel goes on dealing it clients until
+ * it is closed, and closing it resets those whose handshake is not through. */
+void listener_stop(struct listener *listener)
+{
+	bool last_call = false;
+	if (listener->stopping)
+		return;
+	listener->stopping = true;
+	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
+		if (!e->ours || !listener->config.shared)
+			continue;
+		ignore_new(e);
+		last_call = true;
+	}
+	if (!last_call) {
+		close_when_empty(listener);
+		return;
+	}
+	listener_accept(listener);
+	uv_timer_start(&listener->timer, on_last_call, LAST_CALL_MS, 0);
+}
+
+bool listener_stopped(const struct listener *listener)
+{
+	return !listener->endpoints;
+}
+
+/* ---- sockets ---- */
 
 static char *bound_name(int fd)
 {
@@ -152,11 +235,10 @@ static void say_listening(const struct listener *listener, int fd)
 	free(text);
 }
 
-static void add_endpoint(struct listener *listener, int fd, const char *path)
+static struct endpoint *add_endpoint(struct listener *listener, int fd)
 {
 	struct endpoint *endpoint = xcalloc(1, sizeof *endpoint);
 	endpoint->fd = fd;
-	endpoint->path = path ? xstrdup(path) : NULL;
 	endpoint->listener = listener;
 	endpoint->next = listener->endpoints;
 	listener->endpoints = endpoint;
@@ -164,133 +246,41 @@ static void add_endpoint(struct listener *listener, int fd, const char *path)
 	uv_poll_init(listener->config.loop, &endpoint->poll, fd);
 	endpoint->poll.data = endpoint;
 	say_listening(listener, fd);
+	return endpoint;
 }
 
-static bool refused(const struct listener *listener, const char *address, int error)
+static void opened(void *ctx, int fd, const char *path)
 {
-	const char *setting = listener->config.setting;
-	if (error == EADDRINUSE)
-		log_error("%s is in use: stop the other program or change `%s`", address, setting);
-	else
-		log_error("can't listen on %s: %s; change `%s`", address, strerror(error), setting);
-	return false;
+	struct endpoint *endpoint = add_endpoint(ctx, fd);
+	endpoint->ours = true;
+	endpoint->path = path ? xstrdup(path) : NULL;
 }
 
-/* Returns the listening socket, or -1 and errno. */
-static int bind_socket(const struct sockaddr *address, socklen_t len)
+/* Clients come as soon as a shared port listens, other processes or not: this is the last thing
+ * that can fail. */
+static bool listen_shared(struct listener *listener)
 {
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	if (address->sa_family != AF_UNIX)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-	if (address->sa_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
-	if (bind(fd, address, len) == 0 && listen(fd, SOMAXCONN) == 0)
-		return fd;
-
-	int error = errno;
-	close(fd);
-	errno = error;
-	return -1;
-}
-
-/* A socket that a program left behind when it was killed: nobody answers on it. */
-static bool is_stale(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
+		if (bind_listen(e->fd))
+			continue;
+		log_error(
+			"can't listen: %s; change `%s`", strerror(errno), listener->config.setting);
 		return false;
-	bool stale = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
-		     errno == ECONNREFUSED;
-	close(fd);
-	return stale;
-}
-
-static bool listen_unix(struct listener *listener, const char *text, const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof address.sun_path)
-		return refused(listener, text, ENAMETOOLONG);
-	memcpy(address.sun_path, path, strlen(path));
-
-	int fd = bind_socket((struct sockaddr *)&address, sizeof address);
-	if (fd < 0 && errno == EADDRINUSE && is_stale(&address) && unlink(path) == 0)
-		fd = bind_socket((struct sockaddr *)&address, sizeof address);
-	if (fd < 0)
-		return refused(listener, text, errno);
-	add_endpoint(listener, fd, path);
+	}
 	return true;
 }
 
-/* A name may stand for several addresses; those that this machine does not have are left out. */
-static bool listen_all(struct listener *listener, const char *text, const struct addrinfo *found)
+static bool open_sockets(struct listener *listener)
 {
-	int error = 0;
-	bool any = false;
-	for (; found; found = found->ai_next) {
-		int fd = bind_socket(found->ai_addr, found->ai_addrlen);
-		if (fd >= 0) {
-			add_endpoint(listener, fd, NULL);
-			any = true;
-			continue;
-		}
-		error = errno;
-		if (error != EADDRNOTAVAIL && error != EAFNOSUPPORT)
-			return refused(listener, text, error);
-	}
-	return any || refused(listener, text, error);
-}
-
-static bool listen_tcp(struct listener *listener, const char *text, const struct address *address)
-{
-	const struct addrinfo hints = {
-		.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-		.ai_socktype = SOCK_STREAM,
+	const struct bind_request request = {
+		.addresses = listener->config.addresses,
+		.setting = listener->config.setting,
+		.if_busy = listener->config.if_busy,
+		.shared = listener->config.shared,
+		.opened = opened,
+		.ctx = listener,
 	};
-	struct addrinfo *found = NULL;
-	const char *host = *address->host ? address->host : NULL;
-	int error = getaddrinfo(host, address->port, &hints, &found);
-	if (error) {
-		log_error("can't listen on %s: %s; change `%s`", text, gai_strerror(error),
-			listener->config.setting);
-		return false;
-	}
-	bool ok = listen_all(listener, text, found);
-	freeaddrinfo(found);
-	return ok;
-}
-
-static char *address_name(const struct address *address)
-{
-	if (address->path)
-		return xasprintf("unix:%s", address->path);
-	const char *host = *address->host ? address->host : "*";
-	return xasprintf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, address->port);
-}
-
-static bool listen_address(struct listener *listener, const struct address *address)
-{
-	char *text = address_name(address);
-	bool ok = address->path ? listen_unix(listener, text, address->path)
-				: listen_tcp(listener, text, address);
-	free(text);
-	return ok;
-}
-
-static bool listen_list(struct listener *listener)
-{
-	const char *list = listener->config.addresses, *error = NULL;
-	struct address address;
-	bool ok = true;
-	while (ok && address_next(&address, &list, &error)) {
-		ok = listen_address(listener, &address);
-		address_clear(&address);
-	}
-	if (error)
-		log_error("`%s` = %s: %s", listener->config.setting, listener->config.addresses,
-			error);
-	return ok && !error;
+	return bind_all(&request) && (!request.shared || listen_shared(listener));
 }
 
 /* ---- sockets handed over ---- */
@@ -310,7 +300,7 @@ static void inherit(struct listener *listener, int fd)
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	add_endpoint(listener, fd, NULL);
+	add_endpoint(listener, fd);
 }
 
 /* Takes those that are named for us; clients' sockets need no name. */
@@ -335,12 +325,12 @@ struct listener *listener_create(const struct listener_config *config)
 {
 	struct listener *listener = xcalloc(1, sizeof *listener);
 	listener->config = *config;
-	uv_timer_init(config->loop, &listener->pause);
-	listener->pause.data = listener;
+	uv_timer_init(config->loop, &listener->timer);
+	listener->timer.data = listener;
 	listener->handles = 1;
 
 	inherit_all(listener);
-	if (!listener->endpoints && !listen_list(listener))
+	if (!listener->endpoints && !open_sockets(listener))
 		listener_destroy(&listener);
 	return listener;
 }

@@ -22,6 +22,7 @@ enum { EXIT_USAGE = 64, EXIT_SETTINGS = 78 };
 /* Milliseconds. */
 #define TICK 1000
 #define DRAIN_TICK 50 /* between batches of clients that are told to reconnect */
+#define ADMIT 2000    /* for those to arrive that were on their way */
 #define FAREWELL 2000 /* for the last ones' closing handshakes */
 
 struct daemon {
@@ -38,7 +39,7 @@ struct daemon {
 	bool checking;	/* --check: ends at the first result */
 	bool accepting; /* clients are let in */
 	bool stopping;
-	uint64_t stop_by;
+	uint64_t admit_by, drain_by, stop_by;
 	size_t drain_share; /* clients per batch */
 	int status;
 };
@@ -150,13 +151,22 @@ static void on_tick(uv_timer_t *timer)
 	say_status(daemon);
 }
 
+/* Those who were connecting when we stopped are told to reconnect, too. */
+static bool is_drained(const struct daemon *daemon)
+{
+	uint64_t now = uv_now(&daemon->loop);
+	bool quiet = wsd_quiet(daemon->wsd) || now >= daemon->admit_by;
+	return (quiet && !hub_clients(daemon->hub)) || now >= daemon->stop_by;
+}
+
 /* Clients are told to reconnect bit by bit, so that they do not all come back at once. */
 static void on_drain_tick(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
+	bool late = uv_now(&daemon->loop) >= daemon->drain_by;
 	hub_tick(daemon->hub);
-	hub_close(daemon->hub, daemon->drain_share, CLOSE_RESTART, "restart");
-	if (!hub_clients(daemon->hub) || uv_now(&daemon->loop) >= daemon->stop_by)
+	hub_close(daemon->hub, late ? SIZE_MAX : daemon->drain_share, CLOSE_RESTART, "restart");
+	if (is_drained(daemon))
 		uv_stop(&daemon->loop);
 }
 
@@ -164,10 +174,12 @@ static void on_stop(void *ctx)
 {
 	struct daemon *daemon = ctx;
 	size_t clients = hub_clients(daemon->hub);
-	uint64_t drain = (uint64_t)daemon->settings->drain_time;
+	uint64_t now = uv_now(&daemon->loop), drain = (uint64_t)daemon->settings->drain_time;
 	log_info("stopping: telling %zu clients to reconnect", clients);
 	daemon->stopping = true;
-	daemon->stop_by = uv_now(&daemon->loop) + drain + FAREWELL;
+	daemon->admit_by = now + ADMIT;
+	daemon->drain_by = now + drain;
+	daemon->stop_by = daemon->drain_by + FAREWELL;
 	daemon->drain_share = clients / (drain / DRAIN_TICK + 1) + 1;
 	service_stopping(daemon->service);
 	wsd_stop_listening(daemon->wsd);

@@ -226,13 +226,32 @@ static bool check_addresses(const struct settings *settings, size_t nth, const c
 	return !*error;
 }
 
+/* The kernel shares ports, not paths. */
+static bool check_shared(const struct settings *settings, char **error)
+{
+	const char *list = settings->listen, *problem;
+	struct address address;
+	bool shared = true;
+	while (settings->reuse_port && shared && address_next(&address, &list, &problem)) {
+		shared = !address.path;
+		address_clear(&address);
+	}
+	if (!shared)
+		*error = xasprintf("%s: listen: a unix socket can't be shared with reuse_port = "
+				   "on: let systemd hand it over to all processes, or turn "
+				   "reuse_port off",
+			settings->values[SETTINGS_NTH_listen].origin);
+	return shared;
+}
+
 static bool check(const struct settings *settings, char **error)
 {
 	bool must_be_local = settings->auth == AUTH_TRUST && !settings->trust_remote;
 	return check_addresses(
 		       settings, SETTINGS_NTH_listen, settings->listen, must_be_local, error) &&
 	       check_addresses(
-		       settings, SETTINGS_NTH_admin_listen, settings->admin_listen, false, error);
+		       settings, SETTINGS_NTH_admin_listen, settings->admin_listen, false, error) &&
+	       check_shared(settings, error);
 }
 
 /* ---- all of them ---- */

@@ -41,9 +41,25 @@ struct wsd {
 	struct lws_context *context;
 	struct lws_vhost *clients_vhost, *admin_vhost;
 	struct listener *listener, *admin_listener;
+	size_t arriving; /* connections without a request yet; their opaque data is not NULL */
 };
 
 /* ---- the handshake ---- */
+
+static void arriving(struct wsd *wsd, struct lws *wsi)
+{
+	lws_set_opaque_user_data(wsi, wsd);
+	wsd->arriving++;
+}
+
+/* It is a client, or a page's reader, or gone. */
+static void arrived(struct wsd *wsd, struct lws *wsi)
+{
+	if (!lws_get_opaque_user_data(wsi))
+		return;
+	lws_set_opaque_user_data(wsi, NULL);
+	wsd->arriving--;
+}
 
 /* A header's text; NULL when there is none, or it is longer than the room. */
 static const char *header(struct lws *wsi, enum lws_token_indexes token, char *room, int size)
@@ -110,6 +126,7 @@ static void read_query(struct lws *wsi, struct access *access)
 static int established(struct wsd *wsd, struct lws *wsi, struct conn *conn)
 {
 	struct access access = {0};
+	arrived(wsd, wsi);
 	read_query(wsi, &access);
 	conn_open(conn, wsd->conns, wsi, (enum kind)lws_get_protocol(wsi)->id, &access);
 	access_clear(&access);
@@ -130,7 +147,7 @@ static int on_event(
 		conn_receive(user, in, len);
 		return 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
-		conn_answered(user);
+		conn_heard(user);
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		conn_writable(user);
@@ -139,6 +156,7 @@ static int on_event(
 		return conn_closing(user) ? -1 : 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
+		arrived(wsd, wsi);
 		if (user)
 			conn_gone(user);
 		return 0;
@@ -146,6 +164,7 @@ static int on_event(
 		conns_woken(wsd->conns);
 		return 0;
 	case LWS_CALLBACK_FILTER_HTTP_CONNECTION:
+		arrived(wsd, wsi);
 		return http_filter(wsi);
 	case LWS_CALLBACK_HTTP: /* no file of that name */
 		return http_not_found(wsi);
@@ -260,7 +279,10 @@ static bool create_lws(struct wsd *wsd)
 /* lws closes the descriptor when it can't take it. */
 static void accepted_client(void *ctx, int fd)
 {
-	lws_adopt_socket_vhost(((struct wsd *)ctx)->clients_vhost, fd);
+	struct wsd *wsd = ctx;
+	struct lws *wsi = lws_adopt_socket_vhost(wsd->clients_vhost, fd);
+	if (wsi)
+		arriving(wsd, wsi);
 }
 
 static void accepted_admin(void *ctx, int fd)
@@ -268,6 +290,7 @@ static void accepted_admin(void *ctx, int fd)
 	lws_adopt_socket_vhost(((struct wsd *)ctx)->admin_vhost, fd);
 }
 
+/* The one that shares its port comes last: what fails before costs no client. */
 static bool create_listeners(struct wsd *wsd)
 {
 	const struct settings *settings = wsd->config.settings;
@@ -275,6 +298,12 @@ static bool create_listeners(struct wsd *wsd)
 		.loop = wsd->config.loop,
 		.addresses = settings->listen,
 		.setting = "listen",
+		.if_busy = settings->reuse_port
+				   ? "the other program is another user's, or does not share "
+				     "it: stop it or change `listen`"
+				   : "stop the other program or change `listen`; pgcast processes "
+				     "share it when all have `reuse_port = on`",
+		.shared = settings->reuse_port,
 		.what = "",
 		.accepted = accepted_client,
 		.ctx = wsd,
@@ -282,14 +311,17 @@ static bool create_listeners(struct wsd *wsd)
 	struct listener_config admin = clients;
 	admin.addresses = settings->admin_listen;
 	admin.setting = "admin_listen";
+	admin.if_busy = "stop the other program or change `admin_listen`, of which each process "
+			"needs its own";
+	admin.shared = false;
 	admin.what = "admin";
 	admin.accepted = accepted_admin;
 
-	wsd->listener = listener_create(&clients);
-	wsd->admin_listener = wsd->listener ? listener_create(&admin) : NULL;
-	if (wsd->admin_listener)
+	wsd->admin_listener = listener_create(&admin);
+	wsd->listener = wsd->admin_listener ? listener_create(&clients) : NULL;
+	if (wsd->listener)
 		listener_accept(wsd->admin_listener);
-	return wsd->admin_listener;
+	return wsd->listener;
 }
 
 void wsd_accept(struct wsd *wsd)
@@ -300,6 +332,11 @@ void wsd_accept(struct wsd *wsd)
 void wsd_stop_listening(struct wsd *wsd)
 {
 	listener_stop(wsd->listener);
+}
+
+bool wsd_quiet(const struct wsd *wsd)
+{
+	return listener_stopped(wsd->listener) && !wsd->arriving;
 }
 
 /* ---- life ---- */

@@ -24,8 +24,11 @@ struct wsd_config {
 struct wsd *wsd_create(const struct wsd_config *config);
 /* Begins to accept clients; until then they wait. */
 void wsd_accept(struct wsd *wsd);
-/* No new clients; those that are connected stay, and so does the admin listener. */
+/* No new clients but those that are on their way; those that are connected stay, and so does the
+ * admin listener. */
 void wsd_stop_listening(struct wsd *wsd);
+/* None is on its way any more. */
+bool wsd_quiet(const struct wsd *wsd);
 /* Ends all connections, without a Close: hub_close_all comes before, and time for it to arrive.
  * Runs the loop until nothing of lws is in it; not to be called from one of the loop's callbacks.
  */

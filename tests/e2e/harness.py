@@ -294,17 +294,21 @@ class Bridge:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def connections(self):
-        """How many of the sockets that the daemon holds are connections of its clients."""
+    def peers(self):
+        """The ports of those clients whose connections the daemon holds."""
         port = int(self.address.rsplit(":", 1)[1])
         lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        accepted = {f"socket:[{line[9]}]" for line in lines
+        accepted = {f"socket:[{line[9]}]": int(line[2].split(":")[1], 16) for line in lines
                     if int(line[1].split(":")[1], 16) == port and line[2] != "00000000:0000"}
         held = set()
         for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 held.add(os.readlink(descriptor))
-        return len(accepted & held)
+        return {peer for socket, peer in accepted.items() if socket in held}
+
+    def connections(self):
+        """How many of the sockets that the daemon holds are connections of its clients."""
+        return len(self.peers())
 
     def url(self, uid, **query):
         query = {"uid": uid} | query
