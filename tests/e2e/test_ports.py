@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 import websockets
 
-from harness import eventually, run
+from harness import eventually, program, run
 from test_resume import data, publishing
 
 
@@ -99,6 +101,19 @@ def ends_with(bridge, code, *words):
     assert bridge.wait() == code
     lines = bridge.lines("in use")
     assert len(lines) == 1 and all(word in lines[0] for word in words), bridge.log
+
+
+def test_the_instances_of_the_service_share_the_port_and_nothing_else():
+    unit = (Path(program()).parent / "systemd/pgcast@.service").read_text()
+    values = []
+    for instance in "1", "2":
+        words = re.search("^Environment=(.*)", unit, re.M)[1].replace("%i", instance).split()
+        code, text, error = run("--print-config", env=dict(word.split("=") for word in words))
+        assert code == 0, error
+        values.append(dict(re.findall(r"^(\w+) = '?([^'\s#]*)", text, re.M)))
+    assert all(value["reuse_port"] == "on" for value in values)
+    different = {key for key in values[0] if values[0][key] != values[1][key]}
+    assert different == {"admin_listen"}
 
 
 @pytest.mark.parametrize("first, second", [("off", "off"), ("on", "off"), ("off", "on")])
