@@ -116,7 +116,7 @@ static const char *reset_reason(const char *reason)
 static bool waits(const struct audience *audience, const char *reason)
 {
 	const struct client *first = LIST_OF(audience->members.next, struct client, of_audience);
-	return !strcmp(reason, "later") && clock_ms() - first->progress_ms < LAG_PATIENCE;
+	return !strcmp(reason, "later") && client_waits(first) < LAG_PATIENCE;
 }
 
 void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
@@ -189,7 +189,7 @@ static void welcome(struct hub *hub, struct client *client, const char *lost)
 		client_tell(client, message_cursor(cursor));
 	if (lost && !client_plain(client))
 		client_tell(client, message_reset(lost));
-	hub->asked |= !list_empty(&client->requests);
+	hub->asked |= client->requests != NULL;
 }
 
 static void become_live(struct hub *hub, struct audience *audience)

@@ -31,6 +31,17 @@ void client_await(struct client *client)
 	}
 }
 
+void client_progressed(struct client *client)
+{
+	client->progress_ms = (uint32_t)clock_ms();
+}
+
+/* In 32 bits, which is right for less than seven weeks. */
+uint32_t client_waits(const struct client *client)
+{
+	return (uint32_t)clock_ms() - client->progress_ms;
+}
+
 void client_pump(struct client *client)
 {
 	const unsigned char *bytes;
@@ -42,7 +53,7 @@ void client_pump(struct client *client)
 			break;
 		if (!client->transport->write(client->conn, bytes, len))
 			return;
-		client->progress_ms = clock_ms();
+		client_progressed(client);
 		reader_advance(&client->reader, len);
 	}
 	client_await(client);
@@ -62,9 +73,9 @@ bool client_full(const struct client *client)
 void client_writable(struct client *client)
 {
 	set_waiting(client, false);
-	client->progress_ms = clock_ms();
+	client_progressed(client);
 	client_pump(client);
-	if (!client->audience || (audience_live(client->audience) && list_empty(&client->requests)))
+	if (!client->audience || (audience_live(client->audience) && !client->requests))
 		return;
 	if (client_drained(client))
 		hub_want(client->hub);
@@ -122,9 +133,9 @@ static void leave_audience(struct client *client)
 
 static void drop_requests(struct client *client)
 {
-	list_for_each_safe (it, &client->requests) {
-		struct request *request = LIST_OF(it, struct request, of_client);
-		request_free(&request);
+	while (client->requests) {
+		struct request *first = client->requests;
+		request_free(&first);
 	}
 }
 
@@ -157,9 +168,12 @@ void request_free(struct request **request)
 	*request = NULL;
 	if (!old)
 		return;
+	struct request **link = &old->client->requests;
+	while (*link != old)
+		link = &(*link)->next;
+	*link = old->next;
 	old->client->n_requests--;
 	list_remove(&old->of_hub);
-	list_remove(&old->of_client);
 	free(old->type);
 	free(old->ref);
 	free(old);
@@ -179,8 +193,8 @@ void client_complain(struct client *client, const char *code, const char *text, 
 
 static bool requested(const struct client *client, const char *type)
 {
-	list_for_each (it, &client->requests)
-		if (!strcmp(LIST_OF(it, struct request, of_client)->type, type))
+	for (const struct request *it = client->requests; it; it = it->next)
+		if (!strcmp(it->type, type))
 			return true;
 	return false;
 }
@@ -202,7 +216,8 @@ static void command_init(struct client *client, const struct message *message)
 	request->client = client;
 	request->type = xstrdup(message->type);
 	request->ref = message->ref ? xstrdup(message->ref) : NULL;
-	list_append(&client->requests, &request->of_client);
+	request->next = client->requests;
+	client->requests = request;
 	list_append(&client->hub->requests, &request->of_hub);
 	client->n_requests++;
 	hub_want(client->hub);

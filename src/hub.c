@@ -131,10 +131,9 @@ struct client *hub_join(struct hub *hub, const struct client_request *request,
 	client->hub = hub;
 	client->transport = transport;
 	client->conn = conn;
-	client->progress_ms = clock_ms();
+	client_progressed(client);
 	client->user = registry_enter(hub->registry, request->uid);
 	list_init(&client->of_audience);
-	list_init(&client->requests);
 	list_append(&hub->clients, &client->of_hub);
 	hub->n_clients++;
 	stats_add(STAT_JOINS, 1);
@@ -153,20 +152,20 @@ void hub_forget(struct hub *hub, struct client *client)
 }
 
 /* No byte has gone out for slow_timeout although some are waiting. */
-static bool stuck(const struct client *client, uint64_t now)
+static bool stuck(const struct client *client)
 {
 	return client->audience && client->waiting &&
-	       now - client->progress_ms > (uint64_t)client->hub->settings->slow_timeout;
+	       client_waits(client) > client->hub->settings->slow_timeout;
 }
 
 /* A walk over all clients misses the cache at each: only when there can be one. */
-static void close_stuck(struct hub *hub, uint64_t now)
+static void close_stuck(struct hub *hub)
 {
 	if (!hub->n_waiting)
 		return;
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
-		if (!stuck(client, now))
+		if (!stuck(client))
 			continue;
 		stats_add(STAT_TOO_SLOW, 1);
 		client_close(client, CLOSE_TOO_SLOW, "too slow");
@@ -176,7 +175,7 @@ static void close_stuck(struct hub *hub, uint64_t now)
 void hub_tick(struct hub *hub)
 {
 	uint64_t now = clock_ms();
-	close_stuck(hub, now);
+	close_stuck(hub);
 	if (now - hub->cursors_ms < (uint64_t)hub->settings->ping_interval)
 		return;
 	hub->cursors_ms = now;

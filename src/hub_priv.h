@@ -16,9 +16,9 @@ struct client {
 	struct reader reader;
 	const struct transport *transport;
 	void *conn;
-	struct list requests; /* init commands that are not answered yet */
-	uint64_t progress_ms; /* when bytes last went out; of meaning while some are waiting */
-	unsigned n_requests;
+	struct request *requests; /* init commands that are not answered yet */
+	uint32_t progress_ms;	  /* when bytes last went out; of meaning while some are waiting */
+	uint16_t n_requests;
 	bool waiting; /* asked the transport for a wake */
 	bool greeted; /* has got its hello, or needs none; until then all else is held back */
 };
@@ -26,7 +26,7 @@ struct client {
 /* An init that a client waits for. */
 struct request {
 	struct list of_hub;
-	struct list of_client;
+	struct request *next; /* of the client's */
 	struct client *client;
 	char *type;
 	char *ref;   /* NULL: none */
@@ -87,6 +87,10 @@ void client_await(struct client *client);
 bool client_drained(struct client *client);
 /* True when more is queued than send_buffer allows: what it asks for has to wait. */
 bool client_full(const struct client *client);
+/* Bytes have gone out, or can. */
+void client_progressed(struct client *client);
+/* Milliseconds since then. */
+uint32_t client_waits(const struct client *client);
 /* Puts a message for this client alone behind all that it has been given. */
 void client_tell(struct client *client, char *text);
 void client_insert(struct client *client, struct block *block);
