@@ -147,7 +147,7 @@ static int on_event(
 		conn_receive(user, in, len);
 		return 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
-		conn_heard(user);
+		conn_answered(user);
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		conn_writable(user);
