@@ -83,12 +83,12 @@ comment on column pgcast.meta.schema_version is 'Grows by one with every change 
 comment on column pgcast.meta.epoch is 'system_identifier of the cluster that wrote the journal';
 
 insert into pgcast.meta (schema_version, epoch)
-select 1, c.system_identifier::text from pg_control_system() c
+select 2, c.system_identifier::text from pg_control_system() c
 on conflict do nothing;
 
 do $upgrade$
 declare
-	newest constant int := 1;
+	newest constant int := 2;
 	present int := (select m.schema_version from pgcast.meta m);
 begin
 	if present > newest then
@@ -96,8 +96,13 @@ begin
 			present, newest
 			using hint = 'Use the pgcast.sql that belongs to the newest pgcast you run.';
 	end if;
-	-- Steps come here, each raising the version by one:
-	--   if present = 1 then alter table ...; present := 2; end if;
+	-- Steps, each raising the version by one; what is made anew below need only be dropped here.
+	if present = 1 then
+		alter table pgcast.ring add bridges int[] not null default '{}';
+		update pgcast.ring g set bridges = array(select b.key from pgcast.bridge b order by b.key);
+		drop index pgcast.event_uid, pgcast.event_broadcast;
+		present := 2;
+	end if;
 	update pgcast.meta m set schema_version = present where m.schema_version <> present;
 end
 $upgrade$;
@@ -127,7 +132,8 @@ create table if not exists pgcast.ring (
 	current smallint not null default 0 check (current between 0 and 2),
 	since timestamptz not null default clock_timestamp(),
 	pruned_xid xid8 not null default '0',
-	pruned_id bigint not null default 0
+	pruned_id bigint not null default 0,
+	bridges int[] not null default '{}'
 );
 comment on table pgcast.ring is
 	'One row: the slot of the journal that writers fill. The journal is a ring of three slots.';
@@ -136,6 +142,8 @@ comment on column pgcast.ring.current is 'The slot that writers fill';
 comment on column pgcast.ring.since is 'Since when they do';
 comment on column pgcast.ring.pruned_xid is 'The greatest transaction id that has been pruned';
 comment on column pgcast.ring.pruned_id is 'The greatest event id of that transaction';
+comment on column pgcast.ring.bridges is
+	'The keys of pgcast.bridge: what a writer has to know stands in one row';
 
 insert into pgcast.ring default values on conflict do nothing;
 
@@ -156,6 +164,27 @@ create table if not exists pgcast.bridge (
 comment on table pgcast.bridge is
 	'One row per bridge: the key of its two advisory locks. Rows are reused, not kept up to date.';
 comment on column pgcast.bridge.joined is 'When the row was made';
+
+create or replace function pgcast.tell_bridges() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+	update pgcast.ring g set bridges = array(select b.key from pgcast.bridge b order by b.key);
+	return null;
+end
+$$;
+comment on function pgcast.tell_bridges() is 'Keeps pgcast.ring.bridges up to date';
+
+do $trigger$
+begin
+	if not exists (select from pg_trigger t
+			where t.tgrelid = 'pgcast.bridge'::regclass and t.tgname = 'tell_bridges') then
+		create trigger tell_bridges after insert or update or delete or truncate on pgcast.bridge
+			for each statement execute function pgcast.tell_bridges();
+	end if;
+end
+$trigger$;
+comment on trigger tell_bridges on pgcast.bridge is 'Keeps pgcast.ring.bridges up to date';
 
 -- CACHE 1 keeps ids in the order of nextval over all sessions: a later change of a row, which
 -- had to wait for the row's lock, has the greater id.
@@ -193,11 +222,10 @@ create table if not exists pgcast.event_1 partition of pgcast.event for values i
 	with (autovacuum_vacuum_insert_threshold = -1);
 create table if not exists pgcast.event_2 partition of pgcast.event for values in (2)
 	with (autovacuum_vacuum_insert_threshold = -1);
--- What they cost a writer of one row and, per row, one of 1000, beside the 27 and 5 us of all that
--- the triggers do: event_xid 2.0 and 1.3 us, event_uid 2.2 and 1.6, event_broadcast under 0.5.
+-- What they cost a writer of one row and, per row, one of 1000: event_xid 2.0 and 1.3 us, event_uid
+-- 2.2 and 1.6. An index of the broadcasts alone would cost all others 1.8 and 0.4; they have no uid.
 create index if not exists event_xid on pgcast.event (xid, id);
-create index if not exists event_uid on pgcast.event (uid, id) where not broadcast;
-create index if not exists event_broadcast on pgcast.event (id) where broadcast;
+create index if not exists event_uid on pgcast.event (uid, id);
 
 do $comments$
 declare
@@ -213,8 +241,8 @@ begin
 end
 $comments$;
 comment on index pgcast.event_xid is 'What is new since a position, for all uids';
-comment on index pgcast.event_uid is 'What is new since a position, for some uids';
-comment on index pgcast.event_broadcast is 'The broadcasts beside some uids'' events';
+comment on index pgcast.event_uid is
+	'What is new since a position, for some uids, and for all of them under no uid';
 comment on index pgcast.meta_pkey is 'One row at most';
 comment on index pgcast.ring_pkey is 'One row at most';
 comment on index pgcast.bridge_pkey is 'Keys of bridges';
@@ -355,7 +383,6 @@ declare
 	keys name[] := pgcast.keys(s.relation, s.uid_column);
 	picked text := pgcast.picked(s.relation, s.columns, 'n');
 	big text := case when picked is null then 'n.*' else 'c.*' end;
-	ring text;
 	uid text[];
 	json text[] := array[format('to_json(%s)', big)];
 	alias text;
@@ -375,15 +402,14 @@ begin
 	else
 		big := format('pg_column_size(%s) > 1048576', big);
 	end if;
-	ring := format('select pg_notify(''pgcast'', %L) is null from pgcast.bridge b'
-		' where not pg_try_advisory_xact_lock_shared(1885823794, b.key) limit 1', s.type);
 	return array[
 		/* 1 */ s.number::text,
 		/* 2 */ quote_literal(s.type),
 		/* 3 */ (s.uid_column is null)::text,
 		/* 4 */ coalesce(' cross join lateral (select ' || picked || ') c', ''),
 		/* 5 */ big || coalesce(' or octet_length(n.' || quote_ident(s.uid_column) || '::text) > 1024', ''),
-		/* 6 */ case when s.bell then ring else 'select null::boolean' end,
+		/* 6 */ case when s.bell then format('if not pg_try_advisory_xact_lock_shared(1885823794, key) then'
+				' perform pg_notify(''pgcast'', %L); exit; end if;', s.type) else 'exit;' end,
 		/* 7 */ coalesce((select format('json_build_object(%s)',
 				string_agg(format('%1$L, r.%1$I', k.name), ', ' order by k.place))
 			from unnest(keys) with ordinality k(name, place)
@@ -398,14 +424,98 @@ end
 $$;
 comment on function pgcast.snippets(int) is
 	'The pieces of SQL that a watched table''s functions are put together from: 1 number, 2 type,'
-	' 3 broadcast, 4 join that picks the columns, 5 whether a row needs care, 6 bell, 7 key as JSON,'
-	' 8 columns, then uid and JSON of 9 n, 11 new, 13 old, 15 r, 17 whether it rings';
+	' 3 broadcast, 4 join that picks the columns, 5 whether a row needs care, 6 bell for a bridge''s key,'
+	' 7 key as JSON, 8 columns, then uid and JSON of 9 n, 11 new, 13 old, 15 r, 17 whether it rings';
 
 create or replace function pgcast.templates(out name text, out result text, out about text, out body text)
 returns setof record
 language sql immutable set search_path = pg_catalog, pg_temp
 as $templates$
-	values
+	with one(by_statement, by_row) as (values (
+	-- The only one whose speed everybody's writers feel. A query costs 10 us and more to start, so
+	-- there are two; what one tells the other has a label before its name, since the table may have
+	-- columns of any name. The block with the exception writes nothing: its subtransaction would
+	-- take a transaction id for each statement.
+$$
+<<our>>
+declare
+	slot smallint;
+	bridges int[];
+	care boolean;
+	key int;
+	r record;
+begin
+	begin
+		select g.current, g.bridges, exists (select from /*rows*/ n%4$s where %5$s)
+		into slot, bridges, care
+		from pgcast.ring g;
+	exception when others then
+		select g.current, g.bridges, true into slot, bridges, care from pgcast.ring g;
+	end;
+	if care then
+		for r in select * from /*rows*/ loop
+			insert into pgcast.event (uid, broadcast, type, op, data, slot)
+			select d.to_uid, %3$s, %2$s, '/*op*/', d.data, our.slot
+			from pgcast.describe_%1$s(r) d;
+		end loop;
+	else
+		insert into pgcast.event (uid, broadcast, type, op, data, slot)
+		select %9$s, %3$s, %2$s, '/*op*/', %10$s, our.slot
+		from /*rows*/ n%4$s;
+	end if;
+	if found then
+		foreach key in array bridges loop
+			%6$s
+		end loop;
+	end if;
+	return null;
+end
+$$,
+	-- A row trigger rings once per transaction. Rolling back to a savepoint takes back the note of
+	-- it together with the lock and the NOTIFY.
+$$
+declare
+	to_uid text;
+	data json;
+	fits boolean;
+	key int;
+begin
+	begin
+		to_uid := /*uid*/;
+		data := /*data*/;
+		fits := pg_column_size(data) <= 16777216
+			and (to_uid is null or octet_length(to_uid) <= 1024);
+	exception when others then
+		fits := false;
+	end;
+	if not fits then
+		select d.to_uid, d.data into to_uid, data from pgcast.describe_%1$s(/*row*/) d;
+	end if;
+	insert into pgcast.event (uid, broadcast, type, op, data, slot)
+	values (to_uid, %3$s, %2$s, '/*op*/', data, (select g.current from pgcast.ring g));
+	if %17$s and current_setting('pgcast.rung', true) is distinct from pg_current_xact_id()::text then
+		foreach key in array (select g.bridges from pgcast.ring g) loop
+			%6$s
+		end loop;
+		perform set_config('pgcast.rung', pg_current_xact_id()::text, true);
+	end if;
+	return null;
+end
+$$))
+	select 'insert', 'trigger', 'Journals an INSERT',
+		replace(replace(one.by_statement, '/*rows*/', 'new_rows'), '/*op*/', 'insert') from one
+	union all
+	select 'delete', 'trigger', 'Journals a DELETE',
+		replace(replace(one.by_statement, '/*rows*/', 'old_rows'), '/*op*/', 'delete') from one
+	union all
+	select 'row_insert', 'trigger', 'Journals an inserted row',
+		replace(replace(replace(replace(one.by_row, '/*uid*/', '%11$s'), '/*data*/', '%12$s'),
+			'/*row*/', 'new'), '/*op*/', 'insert') from one
+	union all
+	select 'row_delete', 'trigger', 'Journals a deleted row',
+		replace(replace(replace(replace(one.by_row, '/*uid*/', '%13$s'), '/*data*/', '%14$s'),
+			'/*row*/', 'old'), '/*op*/', 'delete') from one
+	union all values
 	-- A row that needs care: too large, or a column is gone. Each attempt stands alone and writes
 	-- nothing, so its subtransaction takes no transaction id.
 	('describe', 'record', 'Makes uid and JSON of one row, whatever it holds', $$
@@ -441,176 +551,64 @@ begin
 	end if;
 end
 $$),
-	('insert', 'trigger', 'Journals an INSERT', $$
-declare
-	care boolean;
-	many bigint;
-	r record;
-begin
-	begin
-		select count(*), bool_or(%5$s), case when count(*) > 0 then (%6$s) end
-		into many, care
-		from new_rows n%4$s;
-		if many = 0 then
-			return null;
-		end if;
-	exception when others then
-		care := true;
-		perform from (%6$s) bell;
-	end;
-	if not care then
-		insert into pgcast.event (uid, broadcast, type, op, data, slot)
-		select %9$s, %3$s, %2$s, 'insert', %10$s, (select g.current from pgcast.ring g)
-		from new_rows n%4$s;
-		return null;
-	end if;
-	for r in select * from new_rows loop
-		insert into pgcast.event (uid, broadcast, type, op, data, slot)
-		select d.to_uid, %3$s, %2$s, 'insert', d.data, (select g.current from pgcast.ring g)
-		from pgcast.describe_%1$s(r) d;
-	end loop;
-	return null;
-end
-$$),
-	('delete', 'trigger', 'Journals a DELETE', $$
-declare
-	care boolean;
-	many bigint;
-	r record;
-begin
-	begin
-		select count(*), bool_or(%5$s), case when count(*) > 0 then (%6$s) end
-		into many, care
-		from old_rows n%4$s;
-		if many = 0 then
-			return null;
-		end if;
-	exception when others then
-		care := true;
-		perform from (%6$s) bell;
-	end;
-	if not care then
-		insert into pgcast.event (uid, broadcast, type, op, data, slot)
-		select %9$s, %3$s, %2$s, 'delete', %10$s, (select g.current from pgcast.ring g)
-		from old_rows n%4$s;
-		return null;
-	end if;
-	for r in select * from old_rows loop
-		insert into pgcast.event (uid, broadcast, type, op, data, slot)
-		select d.to_uid, %3$s, %2$s, 'delete', d.data, (select g.current from pgcast.ring g)
-		from pgcast.describe_%1$s(r) d;
-	end loop;
-	return null;
-end
-$$),
 	-- Old and new rows are kept in the same order, so their numbers pair them, without a key.
 	('update', 'trigger', 'Journals an UPDATE; one that moves a row to another uid as DELETE and INSERT', $$
+<<our>>
 declare
+	slot smallint;
+	bridges int[];
 	care boolean;
-	many bigint;
+	key int;
 	old_cursor cursor for select * from old_rows;
 	new_cursor cursor for select * from new_rows;
 	was record;
 	becomes record;
 begin
 	begin
-		select count(*), bool_or(%5$s), case when count(*) > 0 then (%6$s) end
-		into many, care
-		from new_rows n%4$s;
-		if many = 0 then
-			return null;
-		end if;
-		care := care or (select bool_or(%5$s) from old_rows n%4$s);
+		select g.current, g.bridges, exists (select from new_rows n%4$s where %5$s)
+			or exists (select from old_rows n%4$s where %5$s)
+		into slot, bridges, care
+		from pgcast.ring g;
 	exception when others then
-		care := true;
-		perform from (%6$s) bell;
+		select g.current, g.bridges, true into slot, bridges, care from pgcast.ring g;
 	end;
-	if not care then
+	if care then
+		open old_cursor;
+		open new_cursor;
+		loop
+			fetch old_cursor into was;
+			exit when not found;
+			fetch new_cursor into becomes;
+			insert into pgcast.event (uid, broadcast, type, op, data, old, slot)
+			select case when k.op = 'delete' then d.to_uid else e.to_uid end, %3$s, %2$s, k.op,
+				case when k.op = 'delete' then d.data else e.data end,
+				case when k.op = 'update' then d.data end,
+				our.slot
+			from pgcast.describe_%1$s(was) d
+			cross join pgcast.describe_%1$s(becomes) e
+			join (values (1, 'update', false), (2, 'delete', true), (3, 'insert', true)) k(step, op, moved)
+				on k.moved = (d.to_uid is distinct from e.to_uid)
+			order by k.step;
+		end loop;
+		close old_cursor;
+		close new_cursor;
+	else
 		insert into pgcast.event (uid, broadcast, type, op, data, old, slot)
 		select case when k.op = 'delete' then o.uid else n.uid end, %3$s, %2$s, k.op,
 			case when k.op = 'delete' then o.data else n.data end,
 			case when k.op = 'update' then o.data end,
-			(select g.current from pgcast.ring g)
+			our.slot
 		from (select row_number() over () as place, %9$s as uid, %10$s as data from old_rows n%4$s) o
 		join (select row_number() over () as place, %9$s as uid, %10$s as data from new_rows n%4$s) n
 			on n.place = o.place
 		join (values (1, 'update', false), (2, 'delete', true), (3, 'insert', true)) k(step, op, moved)
 			on k.moved = (o.uid is distinct from n.uid)
 		order by o.place, k.step;
-		return null;
 	end if;
-	open old_cursor;
-	open new_cursor;
-	loop
-		fetch old_cursor into was;
-		exit when not found;
-		fetch new_cursor into becomes;
-		insert into pgcast.event (uid, broadcast, type, op, data, old, slot)
-		select case when k.op = 'delete' then d.to_uid else e.to_uid end, %3$s, %2$s, k.op,
-			case when k.op = 'delete' then d.data else e.data end,
-			case when k.op = 'update' then d.data end,
-			(select g.current from pgcast.ring g)
-		from pgcast.describe_%1$s(was) d
-		cross join pgcast.describe_%1$s(becomes) e
-		join (values (1, 'update', false), (2, 'delete', true), (3, 'insert', true)) k(step, op, moved)
-			on k.moved = (d.to_uid is distinct from e.to_uid)
-		order by k.step;
-	end loop;
-	close old_cursor;
-	close new_cursor;
-	return null;
-end
-$$),
-	-- A row trigger rings once per transaction. Rolling back to a savepoint takes back the note of
-	-- it together with the lock and the NOTIFY.
-	('row_insert', 'trigger', 'Journals an inserted row', $$
-declare
-	to_uid text;
-	data json;
-	fits boolean;
-begin
-	begin
-		to_uid := %11$s;
-		data := %12$s;
-		fits := pg_column_size(data) <= 16777216
-			and (to_uid is null or octet_length(to_uid) <= 1024);
-	exception when others then
-		fits := false;
-	end;
-	if not fits then
-		select d.to_uid, d.data into to_uid, data from pgcast.describe_%1$s(new) d;
-	end if;
-	insert into pgcast.event (uid, broadcast, type, op, data, slot)
-	values (to_uid, %3$s, %2$s, 'insert', data, (select g.current from pgcast.ring g));
-	if %17$s and current_setting('pgcast.rung', true) is distinct from pg_current_xact_id()::text then
-		perform from (%6$s) bell;
-		perform set_config('pgcast.rung', pg_current_xact_id()::text, true);
-	end if;
-	return null;
-end
-$$),
-	('row_delete', 'trigger', 'Journals a deleted row', $$
-declare
-	to_uid text;
-	data json;
-	fits boolean;
-begin
-	begin
-		to_uid := %13$s;
-		data := %14$s;
-		fits := pg_column_size(data) <= 16777216
-			and (to_uid is null or octet_length(to_uid) <= 1024);
-	exception when others then
-		fits := false;
-	end;
-	if not fits then
-		select d.to_uid, d.data into to_uid, data from pgcast.describe_%1$s(old) d;
-	end if;
-	insert into pgcast.event (uid, broadcast, type, op, data, slot)
-	values (to_uid, %3$s, %2$s, 'delete', data, (select g.current from pgcast.ring g));
-	if %17$s and current_setting('pgcast.rung', true) is distinct from pg_current_xact_id()::text then
-		perform from (%6$s) bell;
-		perform set_config('pgcast.rung', pg_current_xact_id()::text, true);
+	if care or found then
+		foreach key in array bridges loop
+			%6$s
+		end loop;
 	end if;
 	return null;
 end
@@ -622,6 +620,7 @@ declare
 	old_uid text;
 	old_data json;
 	fits boolean;
+	key int;
 begin
 	begin
 		to_uid := %11$s;
@@ -647,7 +646,9 @@ begin
 			(to_uid, %3$s, %2$s, 'insert', data, (select g.current from pgcast.ring g));
 	end if;
 	if %17$s and current_setting('pgcast.rung', true) is distinct from pg_current_xact_id()::text then
-		perform from (%6$s) bell;
+		foreach key in array (select g.bridges from pgcast.ring g) loop
+			%6$s
+		end loop;
 		perform set_config('pgcast.rung', pg_current_xact_id()::text, true);
 	end if;
 	return null;
@@ -656,6 +657,8 @@ $$),
 	-- One TRUNCATE fires for a parent and for each of its partitions, one right after the other. A
 	-- partition that was detached still has the trigger, but is none of ours any more.
 	('truncate', 'trigger', 'Journals a TRUNCATE, as a broadcast', $$
+declare
+	key int;
 begin
 	if not exists (select from pgcast.source s, pgcast.tree(s.relation) t
 			where s.number = %1$s and t = tg_relid) then
@@ -668,7 +671,9 @@ begin
 		select from (select e.type, e.op from pgcast.event e
 			where e.xid = pg_current_xact_id() order by e.id desc limit 1) e
 		where e.type = %2$s and e.op = 'truncate');
-	perform from (%6$s) bell;
+	foreach key in array (select g.bridges from pgcast.ring g) loop
+		%6$s
+	end loop;
 	return null;
 end
 $$)
@@ -965,6 +970,8 @@ comment on function pgcast.unwatch(regclass) is
 create or replace function pgcast.publish(uid text, type text, data json) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+	key int;
 begin
 	perform pgcast.check_type(publish.type);
 	if octet_length(publish.uid) > 1024 or pg_column_size(publish.data) > 16777216 then
@@ -975,8 +982,12 @@ begin
 	insert into pgcast.event (uid, broadcast, type, op, data, slot)
 	select publish.uid, publish.uid is null, publish.type, 'publish', publish.data, g.current
 	from pgcast.ring g;
-	perform pg_notify('pgcast', publish.type) from pgcast.bridge b
-	where not pg_try_advisory_xact_lock_shared(1885823794, b.key) limit 1;
+	foreach key in array (select g.bridges from pgcast.ring g) loop
+		if not pg_try_advisory_xact_lock_shared(1885823794, key) then
+			perform pg_notify('pgcast', publish.type);
+			exit;
+		end if;
+	end loop;
 end
 $$;
 comment on function pgcast.publish(text, text, json) is

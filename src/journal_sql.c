@@ -195,7 +195,8 @@ const char finished_sql[] =
 	" else pg_xact_status(" m ") is not distinct from 'in progress' end"
 
 /* Pages that begin shortly before now (everybody's, after a restart) are cut from the same few recent
- * rows; others are found by uid. */
+ * rows; others are found by uid, which broadcasts have none of: with it in the order they come from
+ * the index, not from a sort of all that follow. */
 const char pages_sql[] =
 	"with u as materialized ("
 	"  select u.n, u.uid, u.after, u.checks, u.t is null as open_end,"
@@ -225,17 +226,16 @@ const char pages_sql[] =
 	"  select c.* from c where (select yes from few) and c.fresh and c.lost is null),"
 	" near as ("
 	"  select e.*, row_number() over (partition by e.n order by e.id) as place from ("
-	"    select c.n, e.* from close c join recent e on e.uid = c.uid"
-	"     where not e.broadcast and " IN_WINDOW
+	"    select c.n, e.* from close c join recent e on e.uid = c.uid where " IN_WINDOW
 	"    union all"
 	"    select c.n, e.* from close c cross join loud e where " IN_WINDOW ") e),"
 	" far as ("
 	"  select c.n, e.* from c cross join lateral ("
-	"    (select e.* from pgcast.event e where e.uid = c.uid and not e.broadcast"
+	"    (select e.* from pgcast.event e where e.uid = c.uid"
 	"        and e.id > c.after and " IN_WINDOW " order by e.id limit $6::int8)"
 	"    union all"
-	"    (select e.* from pgcast.event e where e.broadcast"
-	"        and e.id > c.after and " IN_WINDOW " order by e.id limit $6::int8)"
+	"    (select e.* from pgcast.event e where e.uid is null and e.broadcast"
+	"        and e.id > c.after and " IN_WINDOW " order by e.uid, e.id limit $6::int8)"
 	"    order by id limit $6::int8) e"
 	"   where not ((select yes from few) and c.fresh) and c.lost is null)"
 	" select 0::int8, null::text, false, c.lost, '', c.n from c where c.checks or c.lost is not null"

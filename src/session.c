@@ -7,7 +7,7 @@
 #include "log.h"
 
 /* The oldest schema that this program can work with: see pgcast.meta. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 struct session {
 	struct pglink *link;

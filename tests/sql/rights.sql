@@ -51,7 +51,7 @@ select results_eq('select type, op from pgcast.event order by id',
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');
-select is(pgcast.schema_version(), 1, 'the version');
+select is(pgcast.schema_version(), 2, 'the version');
 select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'init');
 select isnt_empty('select * from pgcast.watched', 'what is watched');
 select ok(pgcast.bridge_join() > 0, 'and joins');

@@ -338,7 +338,21 @@ def installing():
             older = install(name)
             check((older.returncode, "schema version 999 is installed" in older.stderr), (3, True),
                   "a newer schema is refused")
-            c.execute("update pgcast.meta set schema_version = 1")
+            c.execute("update pgcast.meta set schema_version = 2")
+
+            state = """select version::text, bridges::text, indexes::text from pgcast.schema_version() version,
+                (select array_agg(bridges) as bridges from pgcast.ring) r,
+                (select array_agg(indexdef order by indexdef) as indexes from pg_indexes
+                 where schemaname = 'pgcast' and tablename ~ 'event') i"""
+            c.execute("insert into pgcast.bridge (key) values (7)")
+            newest = c.execute(state).fetchone()
+            c.execute("""drop trigger tell_bridges on pgcast.bridge; alter table pgcast.ring drop bridges;
+                drop index pgcast.event_uid;
+                create index event_uid on pgcast.event (uid, id) where not broadcast;
+                create index event_broadcast on pgcast.event (id) where broadcast;
+                update pgcast.meta set schema_version = 1""")
+            check((install(name).returncode, c.execute(state).fetchone()), (0, newest), "upgrades version 1")
+            check(newest[:2], ("2", "{{7}}"), "to one in which writers find the bridges with the slot")
 
             c.execute("drop table parts")
             check(install(name).returncode, 0, "installs when a watched table was dropped")
