@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +62,7 @@ async def test_when_one_goes_its_clients_resume_at_the_other_and_nobody_misses_a
         pair, database, number, code):
     gone, stays = pair
     gone.expected = 0 if number == signal.SIGTERM else -number
-    clients, told, codes, live = [], [], [], asyncio.Semaphore(0)
+    clients, told, codes, live, down = [], [], [], asyncio.Semaphore(0), asyncio.Event()
 
     async def follow(uid):
         async with gone.client(uid, v1=True) as client:
@@ -69,6 +73,8 @@ async def test_when_one_goes_its_clients_resume_at_the_other_and_nobody_misses_a
         seen = client.seen
         if not is_the_end(seen[-1]):
             codes.append(client.socket.close_code)
+            if number == signal.SIGKILL:
+                await down.wait()  # while it dies, it resets those that the kernel still gives it
             cursor = [message["cursor"] for message in seen if "cursor" in message][-1]
             async with stays.client(uid, v1=True, since=cursor) as again:
                 assert again.hello["resumed"] is True
@@ -81,10 +87,12 @@ async def test_when_one_goes_its_clients_resume_at_the_other_and_nobody_misses_a
         tasks = [asyncio.create_task(follow(f"u{k % 4}")) for k in range(24)]
         for _ in tasks:
             await live.acquire()
-        first, left = count[0], len(on(gone, clients))
+        first = count[0] + 1  # one may be committed that is not counted yet
+        left = len(on(gone, clients))
         assert 0 < left < 24
         gone.signal(number)
         await asyncio.to_thread(gone.wait)
+        down.set()
         last = count[0]
         await eventually(lambda: count[0] > last + 10, "more to be told")
     database.publish(None, "the end")
@@ -182,29 +190,35 @@ async def test_who_comes_while_a_process_gives_up_its_port_gets_to_the_other(pai
         assert len(on(stays, clients)) == 32
 
 
-async def test_processes_come_and_go_and_nobody_is_cut_off(start, database):
-    """Not even those whose handshake is under way when a port is given up."""
-    stays = start(database, reuse_port="on")
-    host, port = stays.address.split(":")
-    answers, stop = [], False
+def halfway_when_it_stops(start, database):
+    """What a client is answered that has half a handshake behind it when the process is told to stop."""
+    bridge = start(database, wait=False, reuse_port="on", listen="0.0.0.0:8081", trust_remote="on",
+                   through=["unshare", "--net", "/bin/sh", "-c", 'ip link set lo up; exec "$0" "$@"'])
+    bridge.wait_line(r"(?<!admin )listening on")
+    bridge.wait_line("database")  # it accepts from here on
+    far = ["nsenter", f"--net=/proc/{bridge.process.pid}/ns/net", sys.executable, Path(__file__).with_name("far.py")]
+    with subprocess.Popen([*far, "8081"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        try:
+            assert client.stdout.readline() == "halfway\n"
+            bridge.signal()
+            bridge.wait_line("stopping")
+            client.stdin.write("\n")
+            client.stdin.flush()
+            answer = client.stdout.readline().strip()
+            assert bridge.wait() == 0
+            return answer
+        finally:
+            client.kill()
 
-    async def ask():
-        while not stop:
-            reader, writer = await asyncio.open_connection(host, port)
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            answers.append((await reader.read())[:12])
-            writer.close()
 
-    tasks = [asyncio.create_task(ask()) for _ in range(16)]
-    for _ in range(4):
-        passing = await asyncio.to_thread(start, database, reuse_port="on", listen=stays.address)
-        n = len(answers)
-        await eventually(lambda: len(answers) > n + 100, "it to be busy")
-        passing.signal()
-        assert await asyncio.to_thread(passing.wait) == 0
-    stop = True
-    await asyncio.gather(*tasks)
-    assert set(answers) == {b"HTTP/1.1 404"}
+@pytest.mark.skipif(os.getuid() != 0 or not os.path.exists("/dev/net/tun") or not shutil.which("ip"),
+                    reason="makes a network of its own")
+def test_who_is_about_to_connect_when_a_process_gives_up_its_port_arrives(start, database):
+    # There is a quarter of a second for it, which a busy machine may sleep through.
+    answers = []
+    while len(answers) < 5 and "HTTP/1.1 404 Not Found" not in answers:
+        answers.append(halfway_when_it_stops(start, database))
+    assert answers[-1] == "HTTP/1.1 404 Not Found", answers
 
 
 def inheriting(start, server, *arguments, **options):
