@@ -2,18 +2,38 @@
  *
  * What is sent is framed already, and goes out by raw writes that end on a frame boundary: from a
  * turn, not only when lws says that the socket is writable. Measured and read in lws 4.1.6 and 4.3;
- * this stands and falls with:
- *   - A raw write takes everything: what the kernel does not take, lws copies and sends before
- *     anything else, and lws_partial_buffered tells. So bytes of two writes never mix, and lws's
- * own frames (pongs, the answer to a Close) go between two of ours. This does not hold for
- * WebSocket over HTTP/2, which wsd does not offer, nor with extensions, which see framed writes
- * only.
- *   - Close frames are ours: one that is left to lws does not reach the peer on libuv. Behind it
- *     stands lws's timeout for the answer.
- *   - Timeouts that are set outside of lws's callbacks start to count when lws runs next: hence
- *     lws_cancel_service after them.
- *   - The per-session memory stays until WSI_DESTROY, which follows every end, whereas CLOSED comes
- *     only to connections that were established. */
+ * this stands and falls with what follows, each with its tests in tests/e2e/test_raw_writes.py.
+ *
+ * A raw write takes everything: what the kernel does not take, lws copies and sends before anything
+ * else, and lws_partial_buffered tells. So bytes of two writes never mix.
+ *     test_what_the_kernel_does_not_take_comes_whole_and_in_order
+ *     test_our_close_goes_behind_what_is_kept_and_nothing_follows
+ * It leaves the buffer alone, and what is before it (no LWS_PRE), so that one run serves everybody.
+ *     test_one_run_serves_all_and_stays_as_it_was
+ * Pings of ours are raw writes as well. lws's own frames (pongs, the answer to a Close) go between
+ * two of ours; but a Close that comes while lws keeps a rest is the end in 4.1.6, with neither the
+ * rest nor an answer.
+ *     test_pings_go_between_our_frames
+ *     test_pongs_go_between_our_frames
+ *     test_the_answer_to_a_close_goes_behind_whole_frames
+ *     test_who_closes_while_lws_keeps_a_rest_loses_just_that
+ * None of this holds for WebSocket over HTTP/2, nor with extensions, which see framed writes only.
+ *     test_there_are_no_extensions_and_no_http2
+ *
+ * Close frames are ours: one that is left to lws does not reach the peer on libuv. We send nothing
+ * behind it, and the end comes with the peer's answer, or with lws's timeout for that.
+ *     test_our_close_goes_behind_what_is_kept_and_nothing_follows
+ *     test_a_close_that_is_answered_is_followed_by_the_end_at_once
+ *     test_a_close_that_is_not_answered_is_followed_by_the_end
+ *
+ * Timeouts that are set outside of lws's callbacks start to count when lws runs next: hence
+ * lws_cancel_service after them.
+ *     test_a_close_from_a_timer_of_ours_is_followed_by_the_end
+ *     test_a_drop_from_a_timer_of_ours_is_the_end_at_once
+ *
+ * The per-session memory stays until WSI_DESTROY, which follows every end, whereas CLOSED comes
+ * only to connections that were established.
+ *     test_ends_of_all_kinds_are_ends (with sanitizers) */
 #pragma once
 
 #include <stddef.h>
