@@ -133,9 +133,9 @@ static void leave_audience(struct client *client)
 
 static void drop_requests(struct client *client)
 {
-	while (client->requests) {
-		struct request *first = client->requests;
-		request_free(&first);
+	for (struct request *it = client->requests, *next; it; it = next) {
+		next = it->next;
+		request_free(&it);
 	}
 }
 
