@@ -98,7 +98,7 @@ class Bench:
                 database = self.database()
                 server = listener(database) if listener else None
                 try:
-                    figures = getattr(measures, name)(self, database, f"tick_{way}", flush)
+                    figures = getattr(measures, name)(self, database, way, flush)
                 finally:
                     if server:
                         server.stop()

@@ -4,7 +4,7 @@ create table tick_none (uid text, n int, t bigint, pad text);
 create table tick_pgcast (like tick_none);
 create table tick_notify (like tick_none);
 
--- init is not measured: no index, so that the writers' costs are the triggers'.
+-- init is not measured: no index, so that a statement's costs are the triggers'.
 set client_min_messages = error;
 select pgcast.watch('tick_pgcast', type => 'tick');
 
@@ -18,3 +18,20 @@ begin
 end
 $$;
 create trigger tell after insert on tick_notify for each row execute function tell();
+
+-- What writers fill, one row each: the log of the worked example, with a primary key and the index
+-- that init wants.
+create table log_none (like log including all);
+create table log_pgcast (like log including all);
+create table log_notify (like log including all);
+select pgcast.watch('log_pgcast');
+
+create function tell_log() returns trigger language plpgsql as $$
+begin
+	perform pg_notify('tick', '{"type":"tick","op":"insert","id":' || new.id
+		|| ',"at":"' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+		|| '","data":' || row_to_json(new) || '}');
+	return null;
+end
+$$;
+create trigger tell after insert on log_notify for each row execute function tell_log();

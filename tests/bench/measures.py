@@ -120,10 +120,11 @@ def endtoend(bench, start):
 # ---- what it costs who writes ----
 
 
-def tps(bench, database, table, clients):
+def tps(bench, database, way, clients):
+    table = f"log_{way}"
     script = BUILD / f"{table}.pgbench"
     script.write_text("\\set uid random(1, 1000)\n"
-                      f"insert into {table} values ('u' || :uid, 1, 1, '{'x' * 50}');\n")
+                      f"insert into {table} (uid, detail) values ('u' || :uid, '{{\"page\": \"{'x' * 40}\"}}');\n")
     database.execute("checkpoint")  # so that all begin with nothing left to be written
     said = subprocess.run(
         [bench.pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
@@ -132,14 +133,15 @@ def tps(bench, database, table, clients):
     return float(re.search(r"tps = ([\d.]+)", said)[1])
 
 
-def writers(bench, database, table, flush):
-    return {f"tps_{flush}_{clients}": tps(bench, database, table, clients)
+def writers(bench, database, way, flush):
+    return {f"tps_{flush}_{clients}": tps(bench, database, way, clients)
             for clients in (1, 8, 16, 32)}
 
 
-def bulk(bench, database, table, _):
+def bulk(bench, database, way, _):
     """What statements cost: how long they take, and for how long of that they use a processor, which
     does not hang on what else the machine does."""
+    table = f"tick_{way}"
     with database.connect() as connection:
         backend = [connection.info.backend_pid]
 
