@@ -4,7 +4,8 @@
  *     u<number> <bytes>\n<that many bytes>
  *
  * and goes to every connection of that uid in one write, or in as many as the socket takes. Nobody
- * who does less can be faster over the same sockets.
+ * who does less can be faster over the same sockets. Each client is pinged as often as pgcast does
+ * it, one after the other; what they answer is read and not looked at.
  *
  *     floor          prints the port that it listens on
  */
@@ -20,11 +21,15 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define INPUT (1U << 20)      /* looked at in one piece, and longest batch for a uid */
 #define RUN_BYTES (32U << 20) /* what a uid may be told in all */
 #define MAX_UIDS 20000
+#define MAX_CLIENTS 65536
+#define TICK_MS 100
+#define PING_TICKS 250 /* all are pinged in as many */
 
 /* All that a uid was told; its clients are offsets into it. */
 struct user {
@@ -40,6 +45,7 @@ struct client {
 	struct user *user;
 	struct client *next;
 	size_t sent;
+	size_t place; /* in clients */
 	bool waiting; /* for the socket to take more */
 };
 
@@ -47,8 +53,10 @@ static struct user users[MAX_UIDS];
 static struct user *touched;
 static unsigned char input[INPUT];
 static size_t input_len;
-static int epoll_fd;
-static struct client listener, feed; /* only their addresses mean something */
+static struct client *clients[MAX_CLIENTS];
+static size_t clients_count;
+static int epoll_fd, timer_fd;
+static struct client listener, feed, timer; /* only their addresses mean something */
 
 static void die(const char *what)
 {
@@ -87,6 +95,32 @@ static void flush(void)
 		for (struct client *client = touched->clients; client; client = client->next)
 			if (!client->waiting)
 				pump(client);
+	}
+}
+
+/* ---- pings ---- */
+
+/* Who has not taken all may be in the middle of a frame. */
+static void ping(struct client *client)
+{
+	static const unsigned char frame[] = {0x89, 1, '.'};
+	if (!client->user || client->waiting)
+		return;
+	ssize_t sent = send(client->fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent > 0 && sent != sizeof(frame))
+		die("half a ping");
+}
+
+static void tick(void)
+{
+	static size_t next, owed; /* owed: in parts of a ping, PING_TICKS of which are one */
+	uint64_t ticks;
+	if (read(timer_fd, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	owed += ticks * clients_count;
+	for (; owed >= PING_TICKS && clients_count > 0; owed -= PING_TICKS) {
+		next = next + 1 < clients_count ? next + 1 : 0;
+		ping(clients[next]);
 	}
 }
 
@@ -156,6 +190,10 @@ static void accept_all(int fd)
 		if (!client)
 			die("client");
 		client->fd = client_fd;
+		if (clients_count == MAX_CLIENTS)
+			die("too many clients");
+		client->place = clients_count;
+		clients[clients_count++] = client;
 		watch(client_fd, client, EPOLL_CTL_ADD, EPOLLIN);
 	}
 }
@@ -168,6 +206,8 @@ static void leave(struct client *client)
 			at = &(*at)->next;
 		*at = client->next;
 	}
+	clients[client->place] = clients[--clients_count];
+	clients[client->place]->place = client->place;
 	close(client->fd);
 	free(client);
 }
@@ -222,6 +262,16 @@ static int listen_anywhere(void)
 	return fd;
 }
 
+static int start_timer(void)
+{
+	const struct timespec period = {.tv_nsec = TICK_MS * 1000000L};
+	const struct itimerspec ticks = {.it_interval = period, .it_value = period};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (fd < 0 || timerfd_settime(fd, 0, &ticks, NULL) < 0)
+		die("timer");
+	return fd;
+}
+
 static void serve(int fd)
 {
 	struct epoll_event events[512];
@@ -231,6 +281,8 @@ static void serve(int fd)
 			struct client *ready = events[i].data.ptr;
 			if (ready == &listener)
 				accept_all(fd);
+			else if (ready == &timer)
+				tick();
 			else if (ready != &feed)
 				client_ready(ready, events[i].events);
 			else if (!feed_readable())
@@ -248,6 +300,8 @@ int main(void)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int fd = listen_anywhere();
 	watch(fd, &listener, EPOLL_CTL_ADD, EPOLLIN);
+	timer_fd = start_timer();
+	watch(timer_fd, &timer, EPOLL_CTL_ADD, EPOLLIN);
 	watch(STDIN_FILENO, &feed, EPOLL_CTL_ADD, EPOLLIN);
 	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, INPUT);
 	serve(fd);
