@@ -27,6 +27,13 @@ struct conns {
 	bool waking;	      /* lws_cancel_service was called and has not come through yet */
 };
 
+/* Whether the peer is read from. */
+enum ear {
+	EAR_OPEN,
+	EAR_SHUT,    /* lws keeps a rest: it would take a Close for the end, at once */
+	EAR_OPENING, /* it does not any more; we write when we have heard what came meanwhile */
+};
+
 struct conn {
 	struct lws *wsi; /* NULL: not open */
 	struct conns *conns;
@@ -38,8 +45,9 @@ struct conn {
 	uint32_t heard;	  /* when something last came, loop time in ms */
 	uint32_t allowance_at; /* when the allowance was last topped up, the same */
 	uint32_t allowance;    /* messages that may still come, in thousandths */
-	bool closing;	       /* our Close is out, or the connection is broken */
-	bool woken;	       /* the client wants to hear when it can write */
+	uint8_t ear;
+	bool closing; /* our Close is out, or the connection is broken */
+	bool woken;   /* the client wants to hear when it can write */
 	bool pinged;
 };
 
@@ -113,6 +121,47 @@ static void drop(struct conn *conn, const char *why)
 	end_after(conn, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
 }
 
+/* ---- when the peer is heard ---- */
+
+/* The allowance fills at message_rate up to a second's worth; beyond that while we don't listen,
+ * since what is heard then was not sent all at once. */
+static void top_up(struct conn *conn)
+{
+	uint64_t rate = (uint64_t)conn->conns->settings->message_rate;
+	uint64_t limit = conn->ear == EAR_OPEN ? rate * 1000 : UINT32_MAX;
+	uint32_t since = ms_since(conn->conns, conn->allowance_at);
+	uint64_t allowance = conn->allowance + since * rate;
+	conn->allowance_at += since;
+	conn->allowance = (uint32_t)(allowance < limit ? allowance : limit);
+}
+
+static void shut_ear(struct conn *conn)
+{
+	top_up(conn);
+	conn->ear = EAR_SHUT;
+	lws_rx_flow_control(conn->wsi, 0);
+}
+
+static bool unread(const struct conn *conn)
+{
+	int bytes = 0;
+	return ioctl(lws_get_socket_fd(conn->wsi), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* lws has sent what it kept. First it comes round once more, since it may also keep something that
+ * it has read; and then again and again, with a piece read each time, as long as there are any. */
+static void open_ear(struct conn *conn)
+{
+	if (conn->ear == EAR_SHUT) {
+		conn->ear = EAR_OPENING;
+		lws_rx_flow_control(conn->wsi, 1);
+	} else if (conn->closing || !unread(conn)) {
+		conn->ear = EAR_OPEN;
+		return;
+	}
+	lws_callback_on_writable(conn->wsi);
+}
+
 /* ---- the transport ---- */
 
 static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
@@ -124,6 +173,8 @@ static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
 	}
 	conn->since_ping += len;
 	stats_add(STAT_SENT_BYTES, len);
+	if (conn->ear != EAR_SHUT && lws_partial_buffered(conn->wsi))
+		shut_ear(conn);
 	return true;
 }
 
@@ -136,7 +187,7 @@ static bool transport_write(void *ctx, const unsigned char *bytes, size_t len)
 static bool transport_congested(void *ctx)
 {
 	struct conn *conn = ctx;
-	return conn->closing || lws_partial_buffered(conn->wsi);
+	return conn->closing || conn->ear != EAR_OPEN || lws_partial_buffered(conn->wsi);
 }
 
 static void transport_wake(void *ctx)
@@ -226,7 +277,7 @@ static void on_deadline(void *ctx, struct wheel_entry *entry)
 	uint64_t interval = (uint64_t)settings->ping_interval;
 
 	/* With bytes waiting here already, the hub sees to it that they move. */
-	if (lws_partial_buffered(conn->wsi) || (conn->pinged && still_taking(conn)))
+	if (transport_congested(conn) || (conn->pinged && still_taking(conn)))
 		set_deadline(conn, (uint64_t)settings->ping_timeout);
 	else if (conn->pinged)
 		drop_silent(conn);
@@ -316,6 +367,10 @@ bool conn_closing(const struct conn *conn)
 
 void conn_writable(struct conn *conn)
 {
+	if (conn->ear != EAR_OPEN)
+		open_ear(conn);
+	if (conn->ear != EAR_OPEN)
+		return;
 	/* lws also calls when it has sent what it kept. */
 	if (!conn->woken || !conn->client || conn->closing)
 		return;
@@ -343,17 +398,14 @@ void conn_gone(struct conn *conn)
 
 /* ---- receiving ---- */
 
-/* Takes one message off the allowance, which fills at message_rate up to a second's worth. */
+/* Takes one message off the allowance. */
 static bool allowed(struct conn *conn)
 {
-	uint64_t rate = (uint64_t)conn->conns->settings->message_rate;
-	uint32_t since = ms_since(conn->conns, conn->allowance_at);
-	uint64_t allowance = conn->allowance + since * rate;
-	if (allowance > rate * 1000)
-		allowance = rate * 1000;
-	conn->allowance_at += since;
-	conn->allowance = (uint32_t)(allowance < 1000 ? allowance : allowance - 1000);
-	return allowance >= 1000;
+	top_up(conn);
+	if (conn->allowance < 1000)
+		return false;
+	conn->allowance -= 1000;
+	return true;
 }
 
 static size_t gathered_len(const struct conn *conn)

@@ -11,12 +11,20 @@
  * It leaves the buffer alone, and what is before it (no LWS_PRE), so that one run serves everybody.
  *     test_one_run_serves_all_and_stays_as_it_was
  * Pings of ours are raw writes as well. lws's own frames (pongs, the answer to a Close) go between
- * two of ours; but a Close that comes while lws keeps a rest is the end in 4.1.6, with neither the
- * rest nor an answer.
+ * two of ours.
  *     test_pings_go_between_our_frames
  *     test_pongs_go_between_our_frames
  *     test_the_answer_to_a_close_goes_behind_whole_frames
- *     test_who_closes_while_lws_keeps_a_rest_loses_just_that
+ *
+ * A Close that lws reads while it keeps a rest is the end, with neither the rest nor an answer, and
+ * we are not asked (lws_ws_rx_sm, LWSWSOPC_CLOSE). So a peer is not read from while there is a
+ * rest of what we wrote; then all is heard that came meanwhile, and only then we write more. What
+ * remains is a rest of a pong, of which we don't know.
+ *     test_who_closes_while_lws_keeps_a_rest_gets_that_and_an_answer
+ *     test_who_reads_slowly_is_heard_between_two_writes
+ *     test_who_reads_slowly_may_have_sent_as_much_as_others
+ *     test_who_vanishes_while_lws_keeps_a_rest_is_gone
+ *
  * None of this holds for WebSocket over HTTP/2, nor with extensions, which see framed writes only.
  *     test_there_are_no_extensions_and_no_http2
  *

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import time
 
 import pytest
 
@@ -115,18 +116,51 @@ def test_the_answer_to_a_close_goes_behind_whole_frames(bridge, database):
     wait_for(lambda: bridge.metrics()["pgcast_clients"] == 0, "it to be gone")
 
 
-def test_who_closes_while_lws_keeps_a_rest_loses_just_that(bridge, database):
-    with slow(bridge) as client, Raw(bridge) as other:
-        fill(bridge, database, client, other)
+def test_who_closes_while_lws_keeps_a_rest_gets_that_and_an_answer(bridge, database):
+    """And not all that is still behind it."""
+    with slow(bridge) as client:
+        fill(bridge, database, client)
+        handed = bridge.metrics()["pgcast_sent_bytes_total"]
         client.send(CLOSE, close_frame(1000).payload)
-        came = b""
-        with contextlib.suppress(ConnectionResetError):
-            while got := client.socket.recv(1 << 16):
-                came += got
-        other.until(is_last(MUCH - 10))
-        came = came.removesuffix(b"\x88\x02\x03\xe8")  # should it have been answered
-        assert came and other.bytes.startswith(came)
-        wait_for(lambda: bridge.metrics()["pgcast_clients"] == 1, "it to be gone")
+        messages, controls = client.rest()
+        check(messages, range(len(messages)))
+        assert controls == [close_frame(1000)]
+        assert handed <= len(client.bytes) - 4 and len(messages) < MUCH
+    wait_for(lambda: bridge.metrics()["pgcast_clients"] == 0, "it to be gone")
+
+
+def test_who_reads_slowly_is_heard_between_two_writes(bridge, database):
+    """And not when there is nothing left to be written."""
+    with slow(bridge) as client:
+        fill(bridge, database, client)
+        publish(database, range(MUCH, 2 * MUCH))
+        for _ in range(10):
+            client.send(TEXT, b'{"cmd":"nothing","padding":"%s"}' % (b"x" * 60))
+        messages, _ = client.until(lambda frame: bridge.metrics()["pgcast_bad_messages_total"] == 10)
+        assert len(messages) < MUCH
+        check(messages + client.until(is_last(2 * MUCH - 10))[0], range(2 * MUCH - 9))
+
+
+def test_who_reads_slowly_may_have_sent_as_much_as_others(start, database):
+    """What waited to be heard was not sent all at once."""
+    bridge = start(database, send_buffer="64MB", ping_interval="1h", message_rate="10/s")
+    with slow(bridge) as client:
+        fill(bridge, database, client)
+        for _ in range(25):
+            client.send(TEXT, b"{}")
+            time.sleep(0.11)
+        messages, controls = client.until(is_last(MUCH - 10))
+        check(messages, range(MUCH - 9))
+        assert controls == []
+        wait_for(lambda: bridge.metrics()["pgcast_bad_messages_total"] == 25, "all to be heard")
+
+
+def test_who_vanishes_while_lws_keeps_a_rest_is_gone(bridge, database):
+    """Though not read from."""
+    with slow(bridge) as client:
+        fill(bridge, database, client)
+        assert bridge.connections() == 1
+    wait_for(lambda: bridge.connections() == 0, "it to be gone")
 
 
 def test_our_close_goes_behind_what_is_kept_and_nothing_follows(start, database):
