@@ -187,7 +187,7 @@ static bool transport_write(void *ctx, const unsigned char *bytes, size_t len)
 static bool transport_congested(void *ctx)
 {
 	struct conn *conn = ctx;
-	return conn->closing || conn->ear != EAR_OPEN || lws_partial_buffered(conn->wsi);
+	return conn->closing || conn->ear != EAR_OPEN;
 }
 
 static void transport_wake(void *ctx)
