@@ -107,24 +107,27 @@ const char standby_start_sql[] =
 	"with p as (select (" XMIN "::text::int8 - 1)::text::xid8 as m, '{}'::xid8[] as open),"
 	" running as materialized (" STANDBY_RUNNING("'{}'::xid8[]") ")," START;
 
-/* What is new lies between transactions that are still in progress, or was in progress at $1 and is
- * not any more: so neither a long transaction nor the rows that one in progress has written so far are
- * ever read in vain. The offset keeps the planner from reading all of the journal instead. Each part
- * costs the executor some microseconds, which is most of what a pull of one event takes. */
+/* What is new lies above m, or was in progress at $1 and is not any more. What others have written
+ * there and not yet committed would be read in vain by each turn: so the range is cut at the oldest
+ * of those, of which one may be a bulk load. (At all of them, with 32 writers, took a third more.)
+ * The offset keeps the planner from reading all of the journal instead. Each part costs the executor
+ * some microseconds, which is most of what a pull of one event takes. */
+#define CUTS 4
+
 #define PULL(running) \
 	"with p as materialized (" FIELDS("$1") ")," \
 	" running as materialized (" running ")," \
-	" r as materialized (" \
-	"  select u.lo, u.hi" \
-	"    from p cross join lateral (" \
-	"         select array(select x.xid from running x where x.xid > p.m order by 1) as later) x," \
-	"         unnest(p.m || x.later, x.later || " XMAX ") u(lo, hi)" \
-	"  union all" \
-	"  select (o::text::int8 - 1)::text::xid8, (o::text::int8 + 1)::text::xid8" \
-	"    from p, unnest(p.open) o where o not in (select x.xid from running x))," \
 	" e as materialized (" \
-	"  select e.* from r cross join lateral" \
-	"         (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e)," \
+	"  select e.* from p cross join lateral (" \
+	"         select array(select x.xid from running x where x.xid > p.m order by 1" \
+	"                       limit " STRING(CUTS) ") as later) x" \
+	"   cross join lateral unnest(p.m || x.later, x.later || " XMAX ") r(lo, hi)" \
+	"   cross join lateral" \
+	"         (select * from pgcast.event e where e.xid > r.lo and e.xid < r.hi offset 0) e" \
+	"  union all" \
+	"  select * from pgcast.event e" \
+	"   where e.xid = any (array(select o from p, unnest(p.open) o" \
+	"                             where o not in (select x.xid from running x)))), " \
 	" m as materialized (" \
 	"  select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at," \
 	"         coalesce(t.xid, p.m) as m" \
