@@ -43,18 +43,6 @@ static void fall_behind(struct client *client)
 	client_move(client, to);
 }
 
-static void write_members(struct audience *audience, size_t bytes, size_t events)
-{
-	list_for_each_safe (it, &audience->members) {
-		struct client *client = LIST_OF(it, struct client, of_audience);
-		client->reader.queued += bytes;
-		stats_add(STAT_DELIVERIES, events);
-		client_pump(client);
-		if (client_full(client))
-			fall_behind(client);
-	}
-}
-
 void fanout_release(struct hub *hub, struct audience **audience)
 {
 	const struct behind *behind = (*audience)->behind;
@@ -63,7 +51,7 @@ void fanout_release(struct hub *hub, struct audience **audience)
 	audience_release(audience);
 }
 
-static void flush_audience(struct hub *hub, struct audience *audience)
+static void append(struct hub *hub, struct audience *audience)
 {
 	struct behind *behind = audience->behind;
 	struct position *from = behind ? behind->window.from : hub->position;
@@ -72,17 +60,43 @@ static void flush_audience(struct hub *hub, struct audience *audience)
 	size_t bytes = audience_append(audience, from, to);
 	if (behind && behind->page)
 		catchup_advance(hub, behind);
-	write_members(audience, bytes, events);
+	list_for_each (it, &audience->members) {
+		LIST_OF(it, struct client, of_audience)->reader.queued += bytes;
+		stats_add(STAT_DELIVERIES, events);
+	}
+}
+
+static void write_out(struct hub *hub, struct audience *audience)
+{
+	audience_forget(audience);
+	list_for_each_safe (it, &audience->members) {
+		struct client *client = LIST_OF(it, struct client, of_audience);
+		client_pump(client);
+		if (client_full(client))
+			fall_behind(client);
+	}
 	if (list_empty(&audience->members))
 		fanout_release(hub, &audience);
 }
 
-void fanout_flush(struct hub *hub)
+static void append_all(struct hub *hub)
 {
-	list_for_each_safe (it, &hub->touched)
-		flush_audience(hub, LIST_OF(it, struct batch, of_hub)->audience);
+	list_for_each (it, &hub->touched)
+		append(hub, LIST_OF(it, struct batch, of_hub)->audience);
 	hub->flushed = hub->told;
 	hub->pending_bytes = 0;
+}
+
+void hub_turn_write(struct hub *hub)
+{
+	list_for_each_safe (it, &hub->touched)
+		write_out(hub, LIST_OF(it, struct batch, of_hub)->audience);
+}
+
+void fanout_flush(struct hub *hub)
+{
+	append_all(hub);
+	hub_turn_write(hub);
 }
 
 /* ---- telling ---- */
@@ -224,7 +238,9 @@ void hub_turn_end(struct hub *hub)
 {
 	assert(hub->in_turn && hub->to);
 	add_cursors(hub);
-	fanout_flush(hub);
+	append_all(hub);
+	if (hub->plan.n_pages || hub->plan.n_wishes)
+		hub_turn_write(hub); /* what comes next is about who has got how far */
 	move_position(hub);
 	catchup_settle(hub);
 	answers_tell(hub);
@@ -254,8 +270,11 @@ void hub_turn_abort(struct hub *hub)
 {
 	if (!hub->in_turn)
 		return;
-	list_for_each_safe (it, &hub->touched)
-		audience_forget(LIST_OF(it, struct batch, of_hub)->audience);
+	list_for_each_safe (it, &hub->touched) {
+		struct batch *batch = LIST_OF(it, struct batch, of_hub);
+		if (batch->n) /* else it is in the run, and of the turn before */
+			audience_forget(batch->audience);
+	}
 	hub->pending_bytes = 0;
 	if (hub->flushed)
 		demote_live(hub);

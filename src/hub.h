@@ -85,8 +85,11 @@ void hub_turn_resume(struct hub *hub, size_t page, const char *reason);
 void hub_turn_page(struct hub *hub, size_t page, const struct event *event);
 /* text NULL: the type is not known, or can't be read. */
 void hub_turn_init(struct hub *hub, size_t wish, const char *text, size_t len);
-/* Everything was told: flush. */
+/* Everything was told. What live clients get of it is not written yet: so the next turn can be
+ * asked for first, and the database works while we write. */
 void hub_turn_end(struct hub *hub);
+/* Writes it; to be called right after that. */
+void hub_turn_write(struct hub *hub);
 /* The turn broke off: nothing of it counts, the next one tells it again. */
 void hub_turn_abort(struct hub *hub);
 

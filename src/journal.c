@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "journal_sql.h"
 #include "log.h"
 #include "past.h"
@@ -28,6 +29,7 @@ struct journal {
 	void (*ready)(void *ctx);
 	struct session_facts facts;
 	bool in_turn;
+	uint64_t asked_us;
 	struct turn_result result;
 	struct past *past;
 	struct position *holds; /* newest one that does */
@@ -155,6 +157,7 @@ static const char *weaker_cursor(struct journal *journal)
 static void take_position(struct journal *journal, const struct row *row)
 {
 	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
+	journal->result.answer_us = clock_us() - journal->asked_us;
 	journal->quiet = row_bool(row, EVENT_BROADCAST);
 	journal->too_long = !cursor;
 	if (cursor)
@@ -238,7 +241,9 @@ static void on_end(void *ctx)
 	stats_add(STAT_TURNS, 1);
 	hub_turn_end(journal->hub);
 	past_add(journal->past, hub_position(journal->hub));
+	struct hub *hub = journal->hub;
 	journal->done(journal->ctx, &journal->result);
+	hub_turn_write(hub);
 }
 
 /* ---- what is sent ---- */
@@ -376,5 +381,6 @@ void journal_turn(struct journal *journal, enum lock lock)
 	if (!alone)
 		ask(journal, (struct query){.sql = "commit", .done = on_end});
 	ask_finished(journal);
+	journal->asked_us = clock_us();
 	pglink_sync(journal->link);
 }

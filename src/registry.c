@@ -252,9 +252,16 @@ static int64_t first_event(const struct batch *batch, size_t i, size_t n)
 	return 0;
 }
 
+static void empty(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->n; i++)
+		block_unref(&batch->frames[i]);
+	batch->n = batch->bytes = 0;
+}
+
 size_t audience_append(struct audience *audience, struct position *from, struct position *to)
 {
-	const struct batch *batch = audience->batch;
+	struct batch *batch = audience->batch;
 	if (!batch)
 		return 0;
 	for (size_t i = 0, n; i < batch->n; i += n) {
@@ -267,7 +274,7 @@ size_t audience_append(struct audience *audience, struct position *from, struct 
 		block_unref(&block);
 	}
 	size_t bytes = batch->bytes;
-	audience_forget(audience);
+	empty(batch);
 	return bytes;
 }
 
@@ -277,8 +284,7 @@ void audience_forget(struct audience *audience)
 	audience->batch = NULL;
 	if (!batch)
 		return;
-	for (size_t i = 0; i < batch->n; i++)
-		block_unref(&batch->frames[i]);
+	empty(batch);
 	if (batch->frames != batch->few) {
 		free(batch->frames);
 		free(batch->ids);

@@ -41,7 +41,8 @@ struct behind {
 	const char *lost;  /* and why there is none: a reset's reason; NULL: there is one */
 };
 
-/* Frames that an audience gets by the next flush, and are not in its run yet. */
+/* Frames that an audience gets by the next flush and that are not in its run yet; without any, what
+ * is in the run is still to be written. */
 #define BATCH_FEW 4
 struct batch {
 	struct list of_hub; /* in the hub's list of those with something pending */
@@ -93,6 +94,7 @@ bool audience_wants(const struct audience *audience, const char *type);
  * from call to call; 0: not an event of the journal. */
 void audience_add(struct audience *audience, struct block *frame, int64_t id);
 /* Appends what is pending, of the window between these positions, to the run, joined to blocks of
- * about FRAME_FRAGMENT; returns the bytes. */
+ * about FRAME_FRAGMENT; returns the bytes. The batch stays, empty. */
 size_t audience_append(struct audience *audience, struct position *from, struct position *to);
+/* Drops the batch with all that is in it. */
 void audience_forget(struct audience *audience);

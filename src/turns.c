@@ -7,9 +7,15 @@
 #include "journal.h"
 #include "stats.h"
 
+/* While there is work, this is from one turn's beginning to the next: so many times as long as the
+ * database took to begin its answer. Asking costs the same for one row as for hundreds; when that
+ * takes longer, processors are scarce, and writers make better use of them. */
+#define CYCLE_PER_ANSWER 10
+#define CYCLE_MIN 2 /* milliseconds */
+#define CYCLE_MAX 10
+
 /* Milliseconds. */
-#define AWAKE_PAUSE 2 /* between turns while there is work */
-#define RUSH_GAP 4    /* bells that follow each other faster are too many */
+#define RUSH_GAP 4 /* bells that follow each other faster are too many */
 
 #define RUSH_BELLS 4  /* so many of them in a row wake the bridge for good */
 #define IDLE_TURNS 10 /* empty turns after which it tries to sleep */
@@ -24,13 +30,14 @@ struct turns {
 	bool ready;
 	void (*on_ready)(void *ctx);
 	void *ctx;
-	bool busy;     /* a turn is under way */
-	bool again;    /* and one more is wanted after it */
-	bool asleep;   /* we hold the lock */
-	bool rushed;   /* bells come too fast */
-	unsigned idle; /* empty turns in a row */
-	unsigned rush; /* fast bells in a row */
-	uint64_t rang_ms;
+	bool busy;		    /* a turn is under way */
+	bool again;		    /* and one more is wanted after it */
+	bool asleep;		    /* we hold the lock */
+	bool rushed;		    /* bells come too fast */
+	unsigned idle;		    /* empty turns in a row */
+	unsigned rush;		    /* fast bells in a row */
+	uint64_t rang_ms, began_ms; /* the last bell, the last turn */
+	uint64_t cycle;		    /* milliseconds */
 };
 
 static enum lock choose_lock(const struct turns *turns)
@@ -56,6 +63,7 @@ static void take(struct turns *turns)
 		turns->asleep = turns->rushed = false;
 	turns->busy = true;
 	turns->again = false;
+	turns->began_ms = clock_ms();
 	uv_timer_stop(&turns->timer);
 	journal_turn(turns->journal, lock);
 }
@@ -65,13 +73,31 @@ static void on_timer(uv_timer_t *timer)
 	take(timer->data);
 }
 
-static uint64_t next_pause(const struct turns *turns)
+static uint64_t choose_cycle(uint64_t answer_us)
+{
+	uint64_t ms = answer_us * CYCLE_PER_ANSWER / 1000;
+	return ms < CYCLE_MIN ? CYCLE_MIN : ms > CYCLE_MAX ? CYCLE_MAX : ms;
+}
+
+/* A turn that took longer than the cycle has collected enough for the next one meanwhile. */
+static uint64_t rest_of_cycle(const struct turns *turns)
+{
+	uint64_t took = clock_ms() - turns->began_ms;
+	return took < turns->cycle ? turns->cycle - took : 0;
+}
+
+/* False: until somebody rings. */
+static bool next_pause(const struct turns *turns, uint64_t *ms)
 {
 	if (hub_put_off(turns->hub))
-		return AWAKE_PAUSE;
-	if (turns->poll)
-		return (uint64_t)turns->settings->poll_interval;
-	return turns->asleep ? (uint64_t)turns->settings->safety_poll : AWAKE_PAUSE;
+		*ms = CYCLE_MIN;
+	else if (turns->poll)
+		*ms = (uint64_t)turns->settings->poll_interval;
+	else if (turns->asleep)
+		*ms = (uint64_t)turns->settings->safety_poll;
+	else
+		*ms = rest_of_cycle(turns);
+	return !turns->asleep || *ms;
 }
 
 static void on_turn(void *ctx, const struct turn_result *result)
@@ -82,16 +108,20 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->ready = true;
 		turns->on_ready(turns->ctx);
 	}
+	turns->cycle = choose_cycle(result->answer_us);
 	turns->idle = result->rows ? 0 : turns->idle + 1;
 	if (result->locked) {
 		turns->asleep = true;
 		turns->rush = 0;
 		stats_add(STAT_SLEEPS, 1);
 	}
-	if (turns->again)
+	uint64_t ms = 0;
+	if (!turns->again && !next_pause(turns, &ms))
+		return;
+	if (ms)
+		uv_timer_start(&turns->timer, on_timer, ms, 0);
+	else
 		take(turns);
-	else if (next_pause(turns))
-		uv_timer_start(&turns->timer, on_timer, next_pause(turns), 0);
 }
 
 struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link,

@@ -323,6 +323,9 @@ bool fake_turn_step(struct fake_journal *journal)
 	turn_free(journal);
 	journal->turns++;
 	hub_turn_end(journal->hub);
+	if (journal->hurries)
+		fake_turn_plan(journal);
+	hub_turn_write(journal->hub);
 	return false;
 }
 

@@ -245,11 +245,11 @@ static void go_on_with_turn(void)
 		fake_turn_abort(&model.journal);
 		return;
 	}
+	model.journal.hurries = chance(30);
 	for (unsigned n = chance(model.large ? 5 : 30) ? 3000 : 1 + below(20);
 		n && model.journal.turn; n--)
-		fake_turn_step(&model.journal);
-	if (!model.journal.turn)
-		note_start();
+		if (!fake_turn_step(&model.journal))
+			note_start();
 }
 
 /* A crash loses the newest commits. Sometimes the hub's owner knows a position that still holds. */
@@ -306,6 +306,7 @@ static bool drain_all(void)
 
 static void whole_turn(void)
 {
+	model.journal.hurries = false;
 	if (!model.journal.turn)
 		fake_turn_plan(&model.journal);
 	fake_turn_end(&model.journal);
