@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 
 #include "alloc.h"
+#include "inbox.h"
 #include "log.h"
 #include "stats.h"
 #include "utf8.h"
@@ -39,21 +40,14 @@ struct conn {
 	struct conns *conns;
 	struct client *client;
 	struct wheel_entry deadline; /* of the next ping, or of the answer to the last one */
-	struct gathered *gathered;   /* the message that comes in pieces; NULL: none */
-	uint64_t since_ping;	     /* bytes written behind the last ping */
-	uint32_t untaken; /* bytes up to its end that the peer had not taken at the last look */
-	uint32_t heard;	  /* when something last came, loop time in ms */
-	uint32_t allowance_at; /* when the allowance was last topped up, the same */
-	uint32_t allowance;    /* messages that may still come, in thousandths */
+	struct inbox inbox;
+	uint64_t since_ping; /* bytes written behind the last ping */
+	uint32_t untaken;    /* bytes up to its end that the peer had not taken at the last look */
+	uint32_t heard;	     /* when something last came, loop time in ms */
 	uint8_t ear;
 	bool closing; /* our Close is out, or the connection is broken */
 	bool woken;   /* the client wants to hear when it can write */
 	bool pinged;
-};
-
-struct gathered {
-	size_t len, room;
-	char text[];
 };
 
 struct conns *conns_create(uv_loop_t *loop, const struct settings *settings, struct hub *hub)
@@ -123,16 +117,11 @@ static void drop(struct conn *conn, const char *why)
 
 /* ---- when the peer is heard ---- */
 
-/* The allowance fills at message_rate up to a second's worth; beyond that while we don't listen,
- * since what is heard then was not sent all at once. */
 static void top_up(struct conn *conn)
 {
-	uint64_t rate = (uint64_t)conn->conns->settings->message_rate;
-	uint64_t limit = conn->ear == EAR_OPEN ? rate * 1000 : UINT32_MAX;
-	uint32_t since = ms_since(conn->conns, conn->allowance_at);
-	uint64_t allowance = conn->allowance + since * rate;
-	conn->allowance_at += since;
-	conn->allowance = (uint32_t)(allowance < limit ? allowance : limit);
+	struct conns *conns = conn->conns;
+	inbox_top_up(&conn->inbox, (uint32_t)now_ms(conns), (uint64_t)conns->settings->message_rate,
+		conn->ear == EAR_OPEN);
 }
 
 static void shut_ear(struct conn *conn)
@@ -339,9 +328,8 @@ void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kin
 		.wsi = wsi,
 		.conns = conns,
 		.heard = (uint32_t)now_ms(conns),
-		.allowance_at = (uint32_t)now_ms(conns),
-		.allowance = (uint32_t)conns->settings->message_rate * 1000,
 	};
+	inbox_init(&conn->inbox, conn->heard, (uint64_t)conns->settings->message_rate);
 	conns->count++;
 	start_pings(conn);
 
@@ -378,12 +366,6 @@ void conn_writable(struct conn *conn)
 	client_writable(conn->client);
 }
 
-static void forget_message(struct conn *conn)
-{
-	free(conn->gathered);
-	conn->gathered = NULL;
-}
-
 void conn_gone(struct conn *conn)
 {
 	if (!conn->wsi)
@@ -391,44 +373,17 @@ void conn_gone(struct conn *conn)
 	conn->closing = true;
 	client_gone(&conn->client);
 	wheel_remove(&conn->deadline);
-	forget_message(conn);
+	inbox_finish(&conn->inbox);
 	conn->conns->count--;
 	conn->wsi = NULL;
 }
 
 /* ---- receiving ---- */
 
-/* Takes one message off the allowance. */
-static bool allowed(struct conn *conn)
-{
-	top_up(conn);
-	if (conn->allowance < 1000)
-		return false;
-	conn->allowance -= 1000;
-	return true;
-}
-
-static size_t gathered_len(const struct conn *conn)
-{
-	return conn->gathered ? conn->gathered->len : 0;
-}
-
-static void gather(struct conn *conn, const char *piece, size_t len)
-{
-	struct gathered *gathered = conn->gathered;
-	size_t had = gathered_len(conn), need = had + len;
-	if (!gathered || need > gathered->room) {
-		gathered = xrealloc(gathered, sizeof *gathered + need * 2);
-		gathered->room = need * 2;
-		conn->gathered = gathered;
-	}
-	memcpy(gathered->text + had, piece, len);
-	gathered->len = need;
-}
-
 static void take_message(struct conn *conn, const char *text, size_t len)
 {
-	if (!allowed(conn))
+	top_up(conn);
+	if (!inbox_take(&conn->inbox))
 		transport_close(conn, CLOSE_TOO_MANY_MESSAGES, "too many messages");
 	else if (!utf8_valid(text, len))
 		transport_close(conn, CLOSE_BAD_UTF8, "not UTF-8");
@@ -445,20 +400,20 @@ void conn_receive(struct conn *conn, const char *piece, size_t len)
 		transport_close(conn, CLOSE_BINARY, "text only");
 		return;
 	}
-	if (gathered_len(conn) + len > (size_t)conn->conns->settings->max_message) {
+	if (inbox_len(&conn->inbox) + len > (size_t)conn->conns->settings->max_message) {
 		transport_close(conn, CLOSE_TOO_BIG, "message too big");
-		forget_message(conn);
+		inbox_forget(&conn->inbox);
 		return;
 	}
 
 	bool last = lws_is_final_fragment(conn->wsi);
-	if (last && !conn->gathered) {
+	if (last && !inbox_len(&conn->inbox)) {
 		take_message(conn, piece, len);
 		return;
 	}
-	gather(conn, piece, len);
+	inbox_gather(&conn->inbox, piece, len);
 	if (!last)
 		return;
-	take_message(conn, conn->gathered->text, conn->gathered->len);
-	forget_message(conn);
+	take_message(conn, inbox_text(&conn->inbox), inbox_len(&conn->inbox));
+	inbox_forget(&conn->inbox);
 }
