@@ -21,7 +21,7 @@ from servers import BUILD, HERE, Floor, Lost, Nchan, Node, Pgcast, Websockets
 
 from harness import Cluster, Database
 
-DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend"]
+DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
 ALL = [*DELIVERY, "idle", *WRITING, "instructions"]
 WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of telling what was written, and who listens

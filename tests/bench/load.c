@@ -9,6 +9,7 @@
  *
  *     expect EVENTS SECONDS     waits until each client has so many more, and reports
  *     arrivals EVENTS SECONDS   the same, with the time at which each came, for one client
+ *     first EVENTS SECONDS      waits for the first client only; the others are to get nothing
  *
  * It prints a line of JSON for each, and ends with its standard input.
  */
@@ -32,20 +33,22 @@
 struct member {
 	struct wsclient socket;
 	uint32_t uid;
-	int64_t next; /* the n that is to come */
-	size_t hint;  /* where in a message n was last time */
+	int64_t next;	/* the n that is to come */
+	int64_t wanted; /* the n at which it has all; 0 at first */
+	size_t hint;	/* where in a message n was last time */
 };
 
 static struct {
 	int64_t received, sampled, gaps, repeats, done, first_us, last_us;
 	uint32_t *latencies;
+	size_t buckets; /* of them, that are in use */
 } seen;
 
 static struct {
 	struct wsclient_manner manner;
 	struct member *members;
 	size_t n, uids, dialed, open, closed;
-	int64_t wanted; /* the n at which a member has all; 0 at first */
+	size_t awaited; /* so many members, from the first on, are to get something */
 	int64_t deadline, cpu_us;
 	bool expecting, list_arrivals;
 	int64_t *arrivals;
@@ -78,7 +81,9 @@ static void note_latency(const char *at, const char *end)
 	crowd_digits(at + 5, end, &written);
 	int64_t late = read_us - written;
 	late = late < 0 ? 0 : late;
-	seen.latencies[late < LATENCIES ? late : LATENCIES - 1]++;
+	size_t bucket = late < LATENCIES ? (size_t)late : LATENCIES - 1;
+	seen.latencies[bucket]++;
+	seen.buckets = bucket < seen.buckets ? seen.buckets : bucket + 1;
 	seen.sampled++;
 }
 
@@ -100,7 +105,7 @@ static void take_message(void *taker, const char *text, size_t len)
 		return;
 	}
 	seen.gaps += n - member->next;
-	if (member->next <= load.wanted && n >= load.wanted)
+	if (member->next <= member->wanted && n >= member->wanted)
 		seen.done++;
 	member->next = n + 1;
 	if (load.list_arrivals && seen.received <= ARRIVALS)
@@ -179,7 +184,7 @@ static void ask(struct member *member)
 static int64_t quantile(double q)
 {
 	int64_t left = (int64_t)((double)seen.sampled * q);
-	for (size_t i = 0; i < LATENCIES; i++)
+	for (size_t i = 0; i < seen.buckets; i++)
 		if ((left -= seen.latencies[i]) < 0)
 			return (int64_t)i;
 	return 0;
@@ -197,8 +202,8 @@ static void report(void)
 {
 	int64_t missing = 0;
 	for (size_t i = 0; i < load.n; i++)
-		if (load.members[i].next <= load.wanted)
-			missing += load.wanted + 1 - load.members[i].next;
+		if (load.members[i].next <= load.members[i].wanted)
+			missing += load.members[i].wanted + 1 - load.members[i].next;
 	printf("{\"received\":%" PRId64 ",\"missing\":%" PRId64 ",\"gaps\":%" PRId64
 	       ",\"repeats\":%" PRId64 ",\"closed\":%zu,\"first_us\":%" PRId64
 	       ",\"last_us\":%" PRId64 ",\"p50_us\":%" PRId64 ",\"p99_us\":%" PRId64
@@ -213,17 +218,23 @@ static void report(void)
 	load.expecting = load.list_arrivals = false;
 }
 
-static void expect(int64_t events, int64_t seconds, bool list)
+static void forget_seen(void)
 {
 	uint32_t *latencies = seen.latencies;
-	memset(latencies, 0, LATENCIES * sizeof(*latencies));
+	memset(latencies, 0, seen.buckets * sizeof(*latencies));
 	memset(&seen, 0, sizeof(seen));
 	seen.latencies = latencies;
-	load.wanted += events;
+}
+
+static void expect(size_t members, int64_t events, int64_t seconds)
+{
+	forget_seen();
+	load.awaited = members;
+	for (size_t i = 0; i < members; i++)
+		load.members[i].wanted += events;
 	load.deadline = crowd_now_us(CLOCK_MONOTONIC) + seconds * 1000000;
 	load.cpu_us = crowd_now_us(CLOCK_PROCESS_CPUTIME_ID);
 	load.expecting = true;
-	load.list_arrivals = list;
 	printf("{\"expecting\":%" PRId64 "}\n", events);
 	fflush(stdout);
 }
@@ -241,7 +252,8 @@ static bool command(void)
 		fprintf(stderr, "load: what is %s", line);
 		exit(64);
 	}
-	expect(events, seconds, strcmp(verb, "arrivals") == 0);
+	load.list_arrivals = strcmp(verb, "arrivals") == 0;
+	expect(strcmp(verb, "first") == 0 ? 1 : load.n, events, seconds);
 	return true;
 }
 
@@ -290,7 +302,7 @@ static void serve(void)
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 	epoll_ctl(load.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event);
 	while (turn()) {
-		bool over = seen.done + (int64_t)load.closed >= (int64_t)load.n ||
+		bool over = seen.done + (int64_t)load.closed >= (int64_t)load.awaited ||
 			    crowd_now_us(CLOCK_MONOTONIC) > load.deadline || fell_silent();
 		if (load.expecting && over)
 			report();

@@ -7,7 +7,8 @@ import statistics
 import subprocess
 import time
 
-from servers import BUILD, Load, Pgcast, cpu_us, now_us, session
+from servers import (BUILD, Load, Pgcast, cpu_us, descriptors, forget_peak, now_us, rss_bytes,
+                     session, settle, wait_for)
 
 PATIENCE = 60  # seconds for what should take a few
 
@@ -92,7 +93,7 @@ def latency(bench, start):
     """Single rows at rest, from PostgreSQL's time of the commit to the message's last byte."""
     rows = bench.size(300, 50)
     with session(start, 1, 1) as (_, load, writer):
-        load.expect(rows, PATIENCE, arrivals=True)
+        load.expect(rows, PATIENCE, verb="arrivals")
         began = now_us()
         for n in range(1, rows + 1):
             time.sleep(random.uniform(0.015, 0.025))
@@ -115,6 +116,74 @@ def endtoend(bench, start):
         reading = (cpu_us(readers) - before) / saw["received"]
     return {"endtoend_rate": got["rate"], "endtoend_cpu": got["cpu"],
             **({"endtoend_reader_cpu": reading} if readers else {})}
+
+
+# ---- the event loop ----
+
+
+def weigh(server, run):
+    """Processor time that it takes, with what the server has to do afterwards."""
+    before = cpu_us(server.pids)
+    result = run()
+    settle(server, PATIENCE)
+    return cpu_us(server.pids) - before, result
+
+
+def wake(server, load, writer, rows):
+    """Single rows for one of the clients, each awaited; the server's processor time for each."""
+    before = cpu_us(server.pids)
+    for n in range(1, rows + 1):
+        load.expect(1, PATIENCE, verb="first")
+        writer.stream([(0, 1, n, 1)])
+        load.result()
+    return (cpu_us(server.pids) - before) / rows
+
+
+def flood(server, load, writer, clients, first, each):
+    """A transaction of so many rows for each client; the memory that the server takes meanwhile, and
+    keeps. The first client has had rows already, so that its numbers are others than the rest's."""
+    uids = 1000 // each  # in a statement of 1,000 rows
+    batches = [(0, 1, first, each),
+               *((uid, min(uids, clients - uid), 1, each) for uid in range(1, clients, uids))]
+    forget_peak(server)
+    before = rss_bytes(server)
+    load.expect(each, PATIENCE)
+    writer.burst(batches)
+    load.result()
+    peak = rss_bytes(server, "VmHWM")
+    settle(server, PATIENCE)
+    return peak - before, rss_bytes(server) - before
+
+
+def leave(server, load, left):
+    """All clients at once; until the server has no more open descriptors than before they came."""
+    load.stop()
+    wait_for(lambda: descriptors(server) <= left, "the server to notice", PATIENCE)
+
+
+def loop_of(start, clients, rows, each):
+    # What a server does only once it has done for the first clients.
+    with session(start, 100, 100) as (server, first, writer):
+        first.stop()
+        settle(server, PATIENCE)
+        empty = descriptors(server)
+        connect, load = weigh(server, lambda: Load(server, clients, clients))
+        try:
+            woken = wake(server, load, writer, rows)
+            peak, kept = flood(server, load, writer, clients, rows + 1, each)
+            close, _ = weigh(server, lambda: leave(server, load, empty))
+        finally:
+            load.stop()
+    return {"loop_connect": connect / clients, "loop_close": close / clients, "loop_wake": woken,
+            "loop_peak": peak / clients, "loop_kept": kept / clients}
+
+
+def loop(bench, start):
+    """What a connection costs that comes, is written to and goes, by how many there are. 10,000 get
+    fewer rows each, since a million rows take longer than all else here."""
+    rows = bench.size(200, 20)
+    return {f"{name}_{n}": value for n, each in ((100, 100), (1000, 100), (10000, 10))
+            for name, value in loop_of(start, bench.size(n, n // 50), rows, each).items()}
 
 
 # ---- what it costs who writes ----

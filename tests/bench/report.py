@@ -26,6 +26,14 @@ DELIVERY = [
     ("connect_rate", "connecting 10,000", "connects/s", True),
     ("connection_rss", "memory per idle connection", "bytes", False),
     ("idle_cpu", "idle with 10,000 connected and pinged", "% of a core", False),
+    *((f"loop_{name}_{n}", title.format(n=n, rows=rows), unit, False)
+      for name, title, unit in (
+          ("connect", "server's CPU, connecting {n:,}", "µs each"),
+          ("close", "server's CPU, closing {n:,}", "µs each"),
+          ("wake", "server's CPU, a row for one of {n:,} clients", "µs"),
+          ("peak", "memory, {rows} rows to each of {n:,} clients, peak", "bytes per client"),
+          ("kept", "memory, {rows} rows to each of {n:,} clients, afterwards", "bytes per client"))
+      for n, rows in ((100, 100), (1000, 100), (10000, 10))),
     ("burst_instructions", "instructions, burst", "per delivery", False),
     ("paced_instructions", "instructions, one row to 1,000 clients", "per delivery", False),
     ("unicast_instructions", "instructions, unicast", "per delivery", False),
@@ -52,9 +60,9 @@ COLORS = {"pgcast": "#2f6fb0", "floor": "#9a9a9a", "node": "#5fa04e", "nchan": "
 
 
 def number(value):
-    if value >= 1000:
+    if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def medians(results, name):
@@ -72,7 +80,7 @@ def lines_of(results, metrics, who):
         for one in who:
             if one not in found:
                 cells.append("–")
-            elif one == "pgcast" or not ours:
+            elif one == "pgcast" or not ours or ours < 0 or found[one] < 0:
                 cells.append(number(found[one]))
             else:
                 cells.append(f"{number(found[one])} ({number(found[one] / ours)}×)")

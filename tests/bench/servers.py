@@ -331,9 +331,32 @@ def cpu_us(pids):
     return total / 1000
 
 
-def rss_bytes(server):
-    return sum(int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+def rss_bytes(server, field="VmRSS"):
+    return sum(int(re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
                for pid in server.pids) * 1024
+
+
+def forget_peak(server):
+    """From now on VmHWM is the most since now."""
+    for pid in server.pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def descriptors(server):
+    """How many are open. A connection that was reset is gone from the kernel's tables at once, but
+    holds its descriptor until the server has noticed."""
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids)
+
+
+def settle(server, seconds):
+    """Waits until it has nothing more to do than to ping its clients."""
+
+    def calm():
+        before = cpu_us(server.pids)
+        time.sleep(0.1)
+        return cpu_us(server.pids) - before < 5000
+
+    wait_for(calm, "the server to come to rest", seconds)
 
 
 class Lost(Exception):
@@ -355,8 +378,8 @@ class Load:
             raise RuntimeError("the load client died")
         return json.loads(line)
 
-    def expect(self, events, seconds, arrivals=False):
-        self.process.stdin.write(f"{'arrivals' if arrivals else 'expect'} {events} {seconds}\n")
+    def expect(self, events, seconds, verb="expect"):
+        self.process.stdin.write(f"{verb} {events} {seconds}\n")
         self.process.stdin.flush()
         self._answer()
 
