@@ -5,5 +5,3 @@
 
 /* Milliseconds since some moment before the program started. */
 uint64_t clock_ms(void);
-/* Microseconds since the same. */
-uint64_t clock_us(void);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "clock.h"
 #include "journal_sql.h"
 #include "log.h"
 #include "past.h"
@@ -29,7 +28,6 @@ struct journal {
 	void (*ready)(void *ctx);
 	struct session_facts facts;
 	bool in_turn;
-	uint64_t asked_us;
 	struct turn_result result;
 	struct past *past;
 	struct position *holds; /* newest one that does */
@@ -157,7 +155,6 @@ static const char *weaker_cursor(struct journal *journal)
 static void take_position(struct journal *journal, const struct row *row)
 {
 	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
-	journal->result.answer_us = clock_us() - journal->asked_us;
 	journal->quiet = row_bool(row, EVENT_BROADCAST);
 	journal->too_long = !cursor;
 	if (cursor)
@@ -381,6 +378,5 @@ void journal_turn(struct journal *journal, enum lock lock)
 	if (!alone)
 		ask(journal, (struct query){.sql = "commit", .done = on_end});
 	ask_finished(journal);
-	journal->asked_us = clock_us();
 	pglink_sync(journal->link);
 }

@@ -14,9 +14,8 @@ struct journal;
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
 
 struct turn_result {
-	size_t rows;	    /* events and answers */
-	bool locked;	    /* LOCK_TAKE succeeded: writers ring from now on */
-	uint64_t answer_us; /* from asking for the pull to the first row of its answer */
+	size_t rows; /* events and answers */
+	bool locked; /* LOCK_TAKE succeeded: writers ring from now on */
 };
 
 /* done is called at the end of each turn that was begun, unless the connection is lost first. */

@@ -7,17 +7,17 @@
 #include "journal.h"
 #include "stats.h"
 
-/* While there is work, this is from one turn's beginning to the next: so many times as long as the
- * database took to begin its answer. Asking costs the same for one row as for hundreds; when that
- * takes longer, processors are scarce, and writers make better use of them. */
-#define CYCLE_PER_ANSWER 10
-#define CYCLE_MIN 2 /* milliseconds */
-#define CYCLE_MAX 10
-
 /* Milliseconds. */
 #define RUSH_GAP 4 /* bells that follow each other faster are too many */
 
-#define RUSH_BELLS 4  /* so many of them in a row wake the bridge for good */
+/* While there is work, this is from one turn's beginning to the next: two milliseconds for each
+ * event that comes in one, within these. So it is short as long as that matters, and under load,
+ * where a turn for few events takes the processors from those who write them, it is long. */
+#define CYCLE_PER_RATE 2
+#define CYCLE_MIN 2
+#define CYCLE_MAX 10
+
+#define RUSH_BELLS 4  /* so many fast bells in a row wake the bridge for good */
 #define IDLE_TURNS 10 /* empty turns after which it tries to sleep */
 
 struct turns {
@@ -37,7 +37,8 @@ struct turns {
 	unsigned idle;		    /* empty turns in a row */
 	unsigned rush;		    /* fast bells in a row */
 	uint64_t rang_ms, began_ms; /* the last bell, the last turn */
-	uint64_t cycle;		    /* milliseconds */
+	uint64_t collected_ms;	    /* from the turn before to this one */
+	uint64_t cycle;
 };
 
 static enum lock choose_lock(const struct turns *turns)
@@ -63,7 +64,9 @@ static void take(struct turns *turns)
 		turns->asleep = turns->rushed = false;
 	turns->busy = true;
 	turns->again = false;
-	turns->began_ms = clock_ms();
+	uint64_t now = clock_ms();
+	turns->collected_ms = now - turns->began_ms;
+	turns->began_ms = now;
 	uv_timer_stop(&turns->timer);
 	journal_turn(turns->journal, lock);
 }
@@ -73,9 +76,9 @@ static void on_timer(uv_timer_t *timer)
 	take(timer->data);
 }
 
-static uint64_t choose_cycle(uint64_t answer_us)
+static uint64_t choose_cycle(const struct turns *turns, size_t events)
 {
-	uint64_t ms = answer_us * CYCLE_PER_ANSWER / 1000;
+	uint64_t ms = CYCLE_PER_RATE * events / (turns->collected_ms ? turns->collected_ms : 1);
 	return ms < CYCLE_MIN ? CYCLE_MIN : ms > CYCLE_MAX ? CYCLE_MAX : ms;
 }
 
@@ -108,7 +111,7 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->ready = true;
 		turns->on_ready(turns->ctx);
 	}
-	turns->cycle = choose_cycle(result->answer_us);
+	turns->cycle = choose_cycle(turns, result->rows);
 	turns->idle = result->rows ? 0 : turns->idle + 1;
 	if (result->locked) {
 		turns->asleep = true;
