@@ -323,8 +323,10 @@ bool fake_turn_step(struct fake_journal *journal)
 	turn_free(journal);
 	journal->turns++;
 	hub_turn_end(journal->hub);
-	if (journal->hurries)
+	if (journal->hurries || journal->breaks)
 		fake_turn_plan(journal);
+	if (journal->breaks)
+		fake_turn_abort(journal);
 	hub_turn_write(journal->hub);
 	return false;
 }

@@ -35,7 +35,8 @@ struct fake_journal {
 
 	struct fake_turn *turn; /* NULL: between turns */
 	bool wanted;		/* the hub asked for a turn */
-	bool hurries;		/* the next turn is asked for before the last one is written */
+	bool hurries;		/* the next turn is asked for before the last one is written, */
+	bool breaks;		/* and that finds the connection broken */
 	unsigned turns;
 };
 

@@ -246,6 +246,7 @@ static void go_on_with_turn(void)
 		return;
 	}
 	model.journal.hurries = chance(30);
+	model.journal.breaks = chance(model.aborts);
 	for (unsigned n = chance(model.large ? 5 : 30) ? 3000 : 1 + below(20);
 		n && model.journal.turn; n--)
 		if (!fake_turn_step(&model.journal))
@@ -306,7 +307,7 @@ static bool drain_all(void)
 
 static void whole_turn(void)
 {
-	model.journal.hurries = false;
+	model.journal.hurries = model.journal.breaks = false;
 	if (!model.journal.turn)
 		fake_turn_plan(&model.journal);
 	fake_turn_end(&model.journal);
