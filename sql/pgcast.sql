@@ -169,7 +169,9 @@ create or replace function pgcast.tell_bridges() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-	update pgcast.ring g set bridges = array(select b.key from pgcast.bridge b order by b.key);
+	update pgcast.ring g set bridges = b.keys
+	from (select array(select b.key from pgcast.bridge b order by b.key) as keys) b
+	where g.bridges <> b.keys;
 	return null;
 end
 $$;
