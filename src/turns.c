@@ -38,7 +38,6 @@ struct turns {
 	unsigned rush;		    /* fast bells in a row */
 	uint64_t rang_ms, began_ms; /* the last bell, the last turn */
 	uint64_t collected_ms;	    /* from the turn before to this one */
-	uint64_t cycle;
 };
 
 static enum lock choose_lock(const struct turns *turns)
@@ -76,21 +75,21 @@ static void on_timer(uv_timer_t *timer)
 	take(timer->data);
 }
 
-static uint64_t choose_cycle(const struct turns *turns, size_t events)
+static uint64_t cycle(const struct turns *turns, size_t events)
 {
 	uint64_t ms = CYCLE_PER_RATE * events / (turns->collected_ms ? turns->collected_ms : 1);
 	return ms < CYCLE_MIN ? CYCLE_MIN : ms > CYCLE_MAX ? CYCLE_MAX : ms;
 }
 
 /* A turn that took longer than the cycle has collected enough for the next one meanwhile. */
-static uint64_t rest_of_cycle(const struct turns *turns)
+static uint64_t rest_of_cycle(const struct turns *turns, size_t events)
 {
-	uint64_t took = clock_ms() - turns->began_ms;
-	return took < turns->cycle ? turns->cycle - took : 0;
+	uint64_t took = clock_ms() - turns->began_ms, whole = cycle(turns, events);
+	return took < whole ? whole - took : 0;
 }
 
 /* False: until somebody rings. */
-static bool next_pause(const struct turns *turns, uint64_t *ms)
+static bool next_pause(const struct turns *turns, size_t events, uint64_t *ms)
 {
 	if (hub_put_off(turns->hub))
 		*ms = CYCLE_MIN;
@@ -99,7 +98,7 @@ static bool next_pause(const struct turns *turns, uint64_t *ms)
 	else if (turns->asleep)
 		*ms = (uint64_t)turns->settings->safety_poll;
 	else
-		*ms = rest_of_cycle(turns);
+		*ms = rest_of_cycle(turns, events);
 	return !turns->asleep || *ms;
 }
 
@@ -111,7 +110,6 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->ready = true;
 		turns->on_ready(turns->ctx);
 	}
-	turns->cycle = choose_cycle(turns, result->rows);
 	turns->idle = result->rows ? 0 : turns->idle + 1;
 	if (result->locked) {
 		turns->asleep = true;
@@ -119,7 +117,7 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		stats_add(STAT_SLEEPS, 1);
 	}
 	uint64_t ms = 0;
-	if (!turns->again && !next_pause(turns, &ms))
+	if (!turns->again && !next_pause(turns, result->rows, &ms))
 		return;
 	if (ms)
 		uv_timer_start(&turns->timer, on_timer, ms, 0);
