@@ -155,13 +155,12 @@ async def test_who_waits_to_be_accepted_when_a_process_stops_is_told_to_come_aga
         start, database, silent, shared):
     """The kernel has shaken their hands, so they can't be refused any more, only cut off or told."""
     gone = start(silent, wait=False, reuse_port="on" if shared else "off")
-    port = int(gone.address.rsplit(":", 1)[1])
     if shared:
         await asyncio.to_thread(start, database, reuse_port="on", listen=gone.address)
     async with contextlib.AsyncExitStack() as stack:
         tasks = [asyncio.create_task(stack.enter_async_context(gone.client())) for _ in range(32)]
-        await eventually(lambda: queued(port) + sum(task.done() for task in tasks) == 32,
-                         "all to be connected")
+        await eventually(lambda: queued(gone) + sum(task.done() for task in tasks) == 32,
+                         "those who don't wait to be at the other")
         waiting = [task for task in tasks if not task.done()]
         assert waiting and (not shared or len(waiting) < 32)
         gone.signal()
@@ -171,12 +170,13 @@ async def test_who_waits_to_be_accepted_when_a_process_stops_is_told_to_come_aga
         assert all(task.result().socket.open for task in tasks if task not in waiting)
 
 
-def queued(port):
-    """How many connections wait at the listening sockets of a port: what the kernel calls their rx_queue."""
+def queued(bridge):
+    """How many connections wait at a process's listening sockets: what the kernel calls their rx_queue."""
     with open("/proc/net/tcp") as file:
         lines = [line.split() for line in file.readlines()[1:]]
+    own = {os.readlink(fd) for fd in Path(f"/proc/{bridge.process.pid}/fd").iterdir()}
     return sum(int(line[4].split(":")[1], 16) for line in lines
-               if line[3] == "0A" and int(line[1].split(":")[1], 16) == port)
+               if line[3] == "0A" and f"socket:[{line[9]}]" in own)
 
 
 async def test_who_comes_while_a_process_gives_up_its_port_gets_to_the_other(pair):
@@ -262,10 +262,9 @@ async def test_a_socket_that_is_handed_over_may_be_shared(start, database, serve
 
 async def test_who_waits_at_a_socket_that_was_handed_over_is_left_to_others(start, database, silent, server):
     goes = inheriting(start, server, silent, wait=False)
-    port = int(goes.address.rsplit(":", 1)[1])
     async with contextlib.AsyncExitStack() as stack:
         tasks = [asyncio.create_task(stack.enter_async_context(goes.client())) for _ in range(8)]
-        await eventually(lambda: queued(port) == 8, "all to be connected")
+        await eventually(lambda: queued(goes) == 8, "all to be connected")
         goes.signal()
         assert await asyncio.to_thread(goes.wait) == 0
         stays = await asyncio.to_thread(inheriting, start, server, database)
