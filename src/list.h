@@ -44,3 +44,14 @@ static inline void list_remove(struct list *it)
 	it->prev->next = it->next;
 	list_init(it);
 }
+
+/* Moves all elements of a list, in their order, to a head that need not be initialised. */
+static inline void list_take(struct list *to, struct list *from)
+{
+	list_init(to);
+	if (list_empty(from))
+		return;
+	*to = *from;
+	to->next->prev = to->prev->next = to;
+	list_init(from);
+}

@@ -20,17 +20,12 @@ void wheel_set(struct wheel *wheel, struct wheel_entry *entry, uint64_t due)
 	list_append(&wheel->slots[entry->due % WHEEL_SLOTS], &entry->of_slot);
 }
 
-/* Moves the slot's entries aside first, so that the callback may touch any list. */
+/* The slot's entries are moved aside first, so that the callback may touch any list. */
 static void tick(struct wheel *wheel, void (*due)(void *ctx, struct wheel_entry *entry), void *ctx)
 {
 	struct list *slot = &wheel->slots[wheel->now % WHEEL_SLOTS];
 	struct list todo;
-	list_init(&todo);
-	while (!list_empty(slot)) {
-		struct list *first = slot->next;
-		list_remove(first);
-		list_append(&todo, first);
-	}
+	list_take(&todo, slot);
 	while (!list_empty(&todo)) {
 		struct wheel_entry *entry = LIST_OF(todo.next, struct wheel_entry, of_slot);
 		list_remove(&entry->of_slot);
