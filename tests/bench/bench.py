@@ -6,12 +6,9 @@ lost, repeated or out of order ends the run.
 """
 
 import argparse
+import contextlib
 import functools
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import measures
 import report
 from servers import BUILD, HERE, Floor, Lost, Nchan, Node, Pgcast, Websockets
 
-from harness import Cluster, Database
+from harness import Cluster, Database, slow_flushes
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
@@ -105,26 +102,15 @@ class Bench:
                 self.note(way, figures)
                 database.drop()
 
-    def on_cluster(self, run, *settings):
-        self.cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
-                               "shared_buffers=256MB", *settings)
+    def on_cluster(self, run, *settings, disk=contextlib.nullcontext()):
+        with disk:
+            self.cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
+                                   "shared_buffers=256MB", *settings)
         self.template = None
         try:
             run()
         finally:
             self.cluster.remove()
-
-    def on_slow_cluster(self, run):
-        """One whose disk takes 2 ms to flush, whatever the machine's does."""
-
-        def run_unhindered():
-            del os.environ["LD_PRELOAD"]  # the server has it
-            run()
-
-        with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
-            os.chmod(folder, 0o755)
-            os.environ["LD_PRELOAD"] = shutil.copy(BUILD / "tests/bench/flush.so", folder)
-            self.on_cluster(run_unhindered, "fsync=on")
 
     def run(self, names):
         deliveries = [name for name in DELIVERY if name in names]
@@ -138,7 +124,8 @@ class Bench:
         if writing:
             self.on_cluster(lambda: [self.write(name, "disk") for name in writing], "fsync=on")
         if "writers" in names:
-            self.on_slow_cluster(lambda: self.write("writers", "2ms"))
+            for ms in 2, 10:
+                self.on_cluster(lambda: self.write("writers", f"{ms}ms"), "fsync=on", disk=slow_flushes(ms))
 
 
 def main():

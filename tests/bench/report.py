@@ -41,7 +41,7 @@ DELIVERY = [
 
 WRITING = [
     *((f"tps_{flush}_{n}", f"{n} writer{'s' if n > 1 else ''}, {title}", "transactions/s", True)
-      for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"))
+      for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"), ("10ms", "a flush takes 10 ms"))
       for n in (1, 8, 16, 32)),
     ("single_time", "INSERT of one row", "ms", False),
     ("single_cpu", "backend's CPU, INSERT of one row", "µs", False),

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -42,6 +43,19 @@ async def eventually(condition, what, patience=PATIENCE):
         assert time.monotonic() < deadline, f"waited {patience} s for {what}"
         await asyncio.sleep(0.01)
     return value
+
+
+@contextlib.contextmanager
+def slow_flushes(ms):
+    """A cluster that is made in here has a disk that needs so long for each flush."""
+    with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
+        os.chmod(folder, 0o755)  # the server's user is another
+        library = shutil.copy(Path(program()).parent / "tests/common/flush.so", folder)
+        os.environ |= {"LD_PRELOAD": library, "FLUSH_MS": str(ms)}
+        try:
+            yield
+        finally:
+            del os.environ["LD_PRELOAD"], os.environ["FLUSH_MS"]
 
 
 class Cluster:
