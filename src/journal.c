@@ -155,6 +155,7 @@ static const char *weaker_cursor(struct journal *journal)
 static void take_position(struct journal *journal, const struct row *row)
 {
 	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
+	journal->result.crowded = row_text(row, EVENT_UID, NULL);
 	journal->quiet = row_bool(row, EVENT_BROADCAST);
 	journal->too_long = !cursor;
 	if (cursor)

@@ -65,8 +65,8 @@ const char init_sql[] =
 
 /* The row that begins a pull, from a position's exact text; the cursor is the same, or null when that
  * would be too long. */
-#define POSITION_ROW(text) \
-	"select 0::int8, null::text, " XMIN " = " XMAX ", " text "," \
+#define POSITION_ROW(text, crowded) \
+	"select 0::int8, case when " crowded " then '' end, " XMIN " = " XMAX ", " text "," \
 	"       case when length(" text ") <= " STRING(CURSOR_MAX) " then " text " end"
 
 /* What was still in progress, as a position says it. */
@@ -99,7 +99,7 @@ const char init_sql[] =
 	" w as (" \
 	"  select " POSITION_AT("t") " || " DISTANCES("t.xid") " as text" \
 	"    from " JOURNAL " left join lateral (" TOP_BELOW(XMAX) ") t on true)" \
-	" " POSITION_ROW("w.text") " from w"
+	" " POSITION_ROW("w.text", "false") " from w"
 
 const char start_sql[] = "with running as materialized (" RUNNING ")," START;
 
@@ -136,7 +136,7 @@ const char standby_start_sql[] =
 	"          order by e.xid desc, e.id desc limit 1) t on t.xid > p.m)," \
 	" w as materialized (" \
 	"  select concat_ws('.', m.epoch, m.anchor, m.at, m.m) || " DISTANCES("m.m") " as text from m)" \
-	" (" POSITION_ROW("w.text") " from w)" \
+	" (" POSITION_ROW("w.text", "exists (select from p, running x where x.xid > p.m)") " from w)" \
 	" union all" \
 	" select " EVENT " from e" \
 	" order by 1"
@@ -156,7 +156,7 @@ const char quiet_pull_sql[] =
 	"                || " DISTANCES("t.xid")
 	"           from (select e.xid, e.id, e.at from e order by e.xid desc, e.id desc limit 1) t),"
 	"         $1) as text)"
-	" (" POSITION_ROW("w.text") " from w)"
+	" (" POSITION_ROW("w.text", XMIN " < " XMAX) " from w)"
 	" union all"
 	" select " EVENT " from e"
 	" order by 1";

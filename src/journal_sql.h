@@ -18,7 +18,8 @@ extern const char init_sql[];  /* $1 types, $2 uids: number, message or null */
 extern const char holds_sql[]; /* $1 positions: number, whether history still has it */
 
 /* Columns of events. A pull has one row with id 0, the first, that says where it ends: the position
- * in TYPE, the cursor in MESSAGE, or null when it would be too long, and in BROADCAST whether
- * nothing was in progress there (nor on a standby, which does not know). A page that was to be
- * checked has one, too: in TYPE the reason why its beginning is lost, or null. */
+ * in TYPE, the cursor in MESSAGE, or null when it would be too long, in BROADCAST whether nothing
+ * was in progress there (nor on a standby, which does not know), and in UID '' or null: whether
+ * something was that is newer than the position before. A page that was to be checked has one, too:
+ * in TYPE the reason why its beginning is lost, or null. */
 enum event_column { EVENT_ID, EVENT_UID, EVENT_BROADCAST, EVENT_TYPE, EVENT_MESSAGE, EVENT_PAGE };

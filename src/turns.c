@@ -7,18 +7,23 @@
 #include "journal.h"
 #include "stats.h"
 
-/* Milliseconds. */
-#define RUSH_GAP 4 /* bells that follow each other faster are too many */
-
-/* While there is work, this is from one turn's beginning to the next: two milliseconds for each
+/* While there is work, this is from one turn's beginning to the next, in milliseconds: two for each
  * event that comes in one, within these. So it is short as long as that matters, and under load,
  * where a turn for few events takes the processors from those who write them, it is long. */
 #define CYCLE_PER_RATE 2
 #define CYCLE_MIN 2
 #define CYCLE_MAX 10
 
-#define RUSH_BELLS 4  /* so many fast bells in a row wake the bridge for good */
-#define IDLE_TURNS 10 /* empty turns after which it tries to sleep */
+/* Commits that ring wait for each other, each for the flush of the one before. So the bridge sleeps
+ * only in calm: when a turn brings nothing, or only what was written by one transaction at a time.
+ * Whoever is in progress when another's bell is heard may be waiting already. After so many calm
+ * turns it tries to sleep. */
+#define CALM_TURNS 10
+
+/* One writer's bells may come so fast that a turn for each costs more than one every cycle: when so
+ * many in a row follow each other in less than so many milliseconds. */
+#define RUSH_BELLS 10
+#define RUSH_GAP 2
 
 struct turns {
 	const struct settings *settings;
@@ -33,21 +38,26 @@ struct turns {
 	bool busy;		    /* a turn is under way */
 	bool again;		    /* and one more is wanted after it */
 	bool asleep;		    /* we hold the lock */
-	bool rushed;		    /* bells come too fast */
-	unsigned idle;		    /* empty turns in a row */
+	unsigned calm;		    /* calm turns in a row */
 	unsigned rush;		    /* fast bells in a row */
 	uint64_t rang_ms, began_ms; /* the last bell, the last turn */
 	uint64_t collected_ms;	    /* from the turn before to this one */
 };
+
+/* A bell for each transaction harms nobody. */
+static bool may_sleep(const struct turns *turns)
+{
+	return turns->calm && turns->rush < RUSH_BELLS;
+}
 
 static enum lock choose_lock(const struct turns *turns)
 {
 	if (turns->poll)
 		return LOCK_KEEP;
 	if (turns->asleep)
-		return turns->rushed ? LOCK_RELEASE : LOCK_KEEP;
+		return may_sleep(turns) ? LOCK_KEEP : LOCK_RELEASE;
 	/* Somebody's long transaction may keep the lock from us: not every turn has to find out. */
-	return turns->idle && turns->idle % IDLE_TURNS == 0 ? LOCK_TAKE : LOCK_KEEP;
+	return turns->calm && turns->calm % CALM_TURNS == 0 ? LOCK_TAKE : LOCK_KEEP;
 }
 
 static void take(struct turns *turns)
@@ -60,7 +70,7 @@ static void take(struct turns *turns)
 	}
 	enum lock lock = choose_lock(turns);
 	if (lock == LOCK_RELEASE)
-		turns->asleep = turns->rushed = false;
+		turns->asleep = false;
 	turns->busy = true;
 	turns->again = false;
 	uint64_t now = clock_ms();
@@ -91,15 +101,16 @@ static uint64_t rest_of_cycle(const struct turns *turns, size_t events)
 /* False: until somebody rings. */
 static bool next_pause(const struct turns *turns, size_t events, uint64_t *ms)
 {
+	bool sleeps = turns->asleep && may_sleep(turns);
 	if (hub_put_off(turns->hub))
 		*ms = CYCLE_MIN;
 	else if (turns->poll)
 		*ms = (uint64_t)turns->settings->poll_interval;
-	else if (turns->asleep)
+	else if (sleeps)
 		*ms = (uint64_t)turns->settings->safety_poll;
 	else
 		*ms = rest_of_cycle(turns, events);
-	return !turns->asleep || *ms;
+	return !sleeps || *ms;
 }
 
 static void on_turn(void *ctx, const struct turn_result *result)
@@ -110,7 +121,7 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->ready = true;
 		turns->on_ready(turns->ctx);
 	}
-	turns->idle = result->rows ? 0 : turns->idle + 1;
+	turns->calm = result->rows && result->crowded ? 0 : turns->calm + 1;
 	if (result->locked) {
 		turns->asleep = true;
 		turns->rush = 0;
@@ -166,7 +177,7 @@ static void on_checked(void *ctx)
 void turns_connected(struct turns *turns, const struct session_facts *facts)
 {
 	turns->poll = facts->poll;
-	turns->idle = IDLE_TURNS; /* so the first turn already tries to sleep */
+	turns->calm = CALM_TURNS; /* so the first turn already tries to sleep */
 	turns->busy = true;
 	journal_connected(turns->journal, facts, on_checked);
 }
@@ -174,7 +185,7 @@ void turns_connected(struct turns *turns, const struct session_facts *facts)
 void turns_lost(struct turns *turns)
 {
 	uv_timer_stop(&turns->timer);
-	turns->busy = turns->again = turns->asleep = turns->rushed = turns->ready = false;
+	turns->busy = turns->again = turns->asleep = turns->ready = false;
 	journal_lost(turns->journal);
 }
 
@@ -184,7 +195,6 @@ void turns_bell(struct turns *turns)
 	stats_add(STAT_BELLS, 1);
 	turns->rush = now - turns->rang_ms < RUSH_GAP ? turns->rush + 1 : 0;
 	turns->rang_ms = now;
-	turns->rushed = turns->rush >= RUSH_BELLS;
 	take(turns);
 }
 

@@ -7,7 +7,9 @@ import signal
 import threading
 import time
 
-from harness import wait_for
+import pytest
+
+from harness import Cluster, Database, slow_flushes, wait_for
 from stories import got_all, latencies, p99, writing
 
 CYCLES = int(os.environ.get("PGCAST_CYCLES", 1_000))
@@ -15,17 +17,23 @@ BRIDGES = 8
 
 
 def ring(database, stop, heard, number):
-    """Wakes everybody for good with a burst, and rings once more just when they fall asleep again;
-    waits for all of them each time. Without a safety poll a missed bell is never made good."""
-    with database.connect() as connection:
+    """Wakes everybody for good, by writing while somebody else does, and rings once more just when
+    they fall asleep again; waits for all of them each time. Without a safety poll a missed bell is
+    never made good."""
+
+    def probe(connection):
+        number[0] += 1
+        connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number[0],))
+        wait_for(lambda: all(last == number[0] for last in heard) or stop.is_set(),
+                 f"probe {number[0]} in {heard}")
+
+    with database.connect() as connection, database.connect() as other:
         while not stop.is_set():
-            number[0] += 1
-            for _ in range(7):
-                connection.execute("select pgcast.publish('u1', 'burst', null)")
+            with other.transaction():
+                other.execute("select pgcast.publish('u1', 'beside', null)")
+                probe(connection)
             time.sleep(random.uniform(0.02, 0.05))
-            connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number[0],))
-            wait_for(lambda: all(last == number[0] for last in heard) or stop.is_set(),
-                     f"probe {number[0]} in {heard}")
+            probe(connection)
 
 
 async def test_no_bell_is_missed_while_falling_asleep(start, database):
@@ -60,6 +68,50 @@ async def test_no_bell_is_missed_while_falling_asleep(start, database):
         for task in listening:
             task.cancel()
         await asyncio.gather(*listening, return_exceptions=True)
+
+
+@pytest.fixture
+def on_slow_disk():
+    with slow_flushes(10):
+        cluster = Cluster("fsync=on")
+    try:
+        made = Database(cluster)
+        made.install()
+        yield made
+    finally:
+        cluster.remove()
+
+
+def write_alone(database, n):
+    with database.connect() as connection:
+        for _ in range(n):
+            connection.execute("insert into log(uid) values ('u1')")
+
+
+def test_writers_on_a_slow_disk_do_not_ring_one_after_the_other(on_slow_disk, start):
+    """PostgreSQL lets only one at a time commit that rings, flush included."""
+    bridge = start(on_slow_disk)
+    writers = [threading.Thread(target=write_alone, args=(on_slow_disk, 50)) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    wait_for(lambda: bridge.metrics()["pgcast_events_total"] == 400, "the events")
+    assert bridge.metrics()["pgcast_bells_total"] < 100
+
+
+def test_a_writer_that_is_alone_rings_unless_it_is_in_a_rush(bridge, database):
+    """A bell for each commit costs it little, and nobody waits for the next turn."""
+    with database.connect() as connection:
+        for n in range(1, 11):
+            connection.execute("insert into log(uid) values ('u1')")
+            wait_for(lambda: bridge.metrics()["pgcast_events_total"] == n, "the event")
+        # One or the other may have met somebody else's transaction.
+        assert bridge.metrics()["pgcast_bells_total"] > 5
+        connection.execute("do $$ begin for n in 1..1000 loop"
+                           " insert into log(uid) values ('u1'); commit; end loop; end $$")
+    wait_for(lambda: bridge.metrics()["pgcast_events_total"] == 1010, "the events")
+    assert bridge.metrics()["pgcast_bells_total"] < 500
 
 
 async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
