@@ -23,6 +23,8 @@ DELIVERY = [
     ("paced_cpu", "server's CPU, 50 rows/s", "s per million deliveries", False),
     ("latency_p50", "commit to client at rest, p50", "ms", False),
     ("latency_p99", "commit to client at rest, p99", "ms", False),
+    ("brisk_p50", "commit to client, 400 rows/s, p50", "ms", False),
+    ("brisk_p99", "commit to client, 400 rows/s, p99", "ms", False),
     ("connect_rate", "connecting 10,000", "connects/s", True),
     ("connection_rss", "memory per idle connection", "bytes", False),
     ("idle_cpu", "idle with 10,000 connected and pinged", "% of a core", False),
