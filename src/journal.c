@@ -186,7 +186,7 @@ static void on_pull_row(void *ctx, const struct row *row)
 		take_position(journal, row);
 		return;
 	}
-	journal->result.rows++;
+	journal->result.events++;
 	hub_turn_event(journal->hub, &event);
 }
 
@@ -199,7 +199,6 @@ static void on_page_row(void *ctx, const struct row *row)
 		hub_turn_resume(journal->hub, page, row_text(row, EVENT_TYPE, NULL));
 		return;
 	}
-	journal->result.rows++;
 	hub_turn_page(journal->hub, page, &event);
 }
 
@@ -208,7 +207,6 @@ static void on_init_row(void *ctx, const struct row *row)
 	struct journal *journal = ctx;
 	size_t len = 0;
 	const char *text = row_text(row, 1, &len);
-	journal->result.rows++;
 	hub_turn_init(journal->hub, (size_t)row_int(row, 0) - 1, text, len);
 }
 

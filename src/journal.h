@@ -14,9 +14,9 @@ struct journal;
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
 
 struct turn_result {
-	size_t rows;  /* events and answers */
-	bool locked;  /* LOCK_TAKE succeeded: writers ring from now on */
-	bool crowded; /* transactions are in progress that are newer than the turn before */
+	size_t events; /* that the pull brought */
+	bool locked;   /* LOCK_TAKE succeeded: writers ring from now on */
+	bool crowded;  /* transactions are in progress that are newer than the turn before */
 };
 
 /* done is called at the end of each turn that was begun, unless the connection is lost first. */

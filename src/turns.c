@@ -121,14 +121,14 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->ready = true;
 		turns->on_ready(turns->ctx);
 	}
-	turns->calm = result->rows && result->crowded ? 0 : turns->calm + 1;
+	turns->calm = result->events && result->crowded ? 0 : turns->calm + 1;
 	if (result->locked) {
 		turns->asleep = true;
 		turns->rush = 0;
 		stats_add(STAT_SLEEPS, 1);
 	}
 	uint64_t ms = 0;
-	if (!turns->again && !next_pause(turns, result->rows, &ms))
+	if (!turns->again && !next_pause(turns, result->events, &ms))
 		return;
 	if (ms)
 		uv_timer_start(&turns->timer, on_timer, ms, 0);
