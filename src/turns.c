@@ -20,10 +20,12 @@
  * turns it tries to sleep. */
 #define CALM_TURNS 10
 
-/* One writer's bells may come so fast that a turn for each costs more than one every cycle: when so
- * many in a row follow each other in less than so many milliseconds. */
-#define RUSH_BELLS 10
-#define RUSH_GAP 2
+/* Commits that wait in the order of their ids are not seen in progress. So after so many bells it
+ * looks by itself for a while, which shows as well: whoever writes then keeps it from sleeping.
+ * From the fewest it goes to twice as many each time that nobody did. This also ends the bells of
+ * one writer who is fast, each of which would be a turn. */
+#define FEWEST_BELLS 16
+#define MOST_BELLS 256
 
 struct turns {
 	const struct settings *settings;
@@ -35,19 +37,21 @@ struct turns {
 	bool ready;
 	void (*on_ready)(void *ctx);
 	void *ctx;
-	bool busy;		    /* a turn is under way */
-	bool again;		    /* and one more is wanted after it */
-	bool asleep;		    /* we hold the lock */
-	unsigned calm;		    /* calm turns in a row */
-	unsigned rush;		    /* fast bells in a row */
-	uint64_t rang_ms, began_ms; /* the last bell, the last turn */
-	uint64_t collected_ms;	    /* from the turn before to this one */
+	bool busy;	       /* a turn is under way */
+	bool again;	       /* and one more is wanted after it */
+	bool asleep;	       /* we hold the lock */
+	enum lock lock;	       /* what the turn does to it */
+	unsigned calm;	       /* calm turns in a row */
+	unsigned bells;	       /* since it fell asleep, */
+	unsigned patience;     /* and how many there may be */
+	uint64_t began_ms;     /* the last turn */
+	uint64_t collected_ms; /* from the turn before to this one */
 };
 
 /* A bell for each transaction harms nobody. */
 static bool may_sleep(const struct turns *turns)
 {
-	return turns->calm && turns->rush < RUSH_BELLS;
+	return turns->calm && turns->bells < turns->patience;
 }
 
 static enum lock choose_lock(const struct turns *turns)
@@ -68,8 +72,8 @@ static void take(struct turns *turns)
 		turns->again = true;
 		return;
 	}
-	enum lock lock = choose_lock(turns);
-	if (lock == LOCK_RELEASE)
+	turns->lock = choose_lock(turns);
+	if (turns->lock == LOCK_RELEASE)
 		turns->asleep = false;
 	turns->busy = true;
 	turns->again = false;
@@ -77,7 +81,7 @@ static void take(struct turns *turns)
 	turns->collected_ms = now - turns->began_ms;
 	turns->began_ms = now;
 	uv_timer_stop(&turns->timer);
-	journal_turn(turns->journal, lock);
+	journal_turn(turns->journal, turns->lock);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -113,6 +117,19 @@ static bool next_pause(const struct turns *turns, size_t events, uint64_t *ms)
 	return !sleeps || *ms;
 }
 
+static void tried_to_sleep(struct turns *turns, bool locked)
+{
+	turns->asleep = locked;
+	if (!locked) {
+		turns->patience = FEWEST_BELLS;
+		return;
+	}
+	turns->bells = 0;
+	if (turns->patience < MOST_BELLS)
+		turns->patience *= 2;
+	stats_add(STAT_SLEEPS, 1);
+}
+
 static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct turns *turns = ctx;
@@ -122,11 +139,8 @@ static void on_turn(void *ctx, const struct turn_result *result)
 		turns->on_ready(turns->ctx);
 	}
 	turns->calm = result->events && result->crowded ? 0 : turns->calm + 1;
-	if (result->locked) {
-		turns->asleep = true;
-		turns->rush = 0;
-		stats_add(STAT_SLEEPS, 1);
-	}
+	if (turns->lock == LOCK_TAKE)
+		tried_to_sleep(turns, result->locked);
 	uint64_t ms = 0;
 	if (!turns->again && !next_pause(turns, result->events, &ms))
 		return;
@@ -178,6 +192,7 @@ void turns_connected(struct turns *turns, const struct session_facts *facts)
 {
 	turns->poll = facts->poll;
 	turns->calm = CALM_TURNS; /* so the first turn already tries to sleep */
+	turns->patience = FEWEST_BELLS;
 	turns->busy = true;
 	journal_connected(turns->journal, facts, on_checked);
 }
@@ -191,10 +206,8 @@ void turns_lost(struct turns *turns)
 
 void turns_bell(struct turns *turns)
 {
-	uint64_t now = clock_ms();
 	stats_add(STAT_BELLS, 1);
-	turns->rush = now - turns->rang_ms < RUSH_GAP ? turns->rush + 1 : 0;
-	turns->rang_ms = now;
+	turns->bells++;
 	take(turns);
 }
 
