@@ -1,11 +1,11 @@
 /* When to take a turn: asleep until the bell rings, awake while there is work.
  *
  * NOTIFY serialises commits, so writers ring only when a bridge sleeps, which they see by its lock.
- * Asleep, this bridge holds the lock and every transaction rings. When they overlap, or ring too
- * fast, it lets go of the lock and looks by itself every few milliseconds, and nobody has to ring;
- * when it has been calm for a while it takes the lock again, looks once more, and sleeps. A writer
- * keeps the lock shared to its end, after its commit is visible: so taking it means that all who
- * did not ring can be seen. */
+ * Asleep, this bridge holds the lock and every transaction rings. When they overlap, or have
+ * rung often, it lets go of the lock and looks by itself every few milliseconds, and nobody has to
+ * ring; when it has been calm for a while it takes the lock again, looks once more, and sleeps. A
+ * writer keeps the lock shared to its end, after its commit is visible: so taking it means that all
+ * who did not ring can be seen. */
 #pragma once
 
 #include <uv.h>
