@@ -2,8 +2,8 @@
  * put into each one's stream exactly where that turn ends. */
 #include <string.h>
 
-#include "hub_priv.h"
 #include "message.h"
+#include "state.h"
 
 static size_t find_wish(struct hub *hub, const struct user *user, const char *type)
 {
@@ -39,7 +39,7 @@ void answers_plan(struct hub *hub)
 	}
 }
 
-void hub_turn_init(struct hub *hub, size_t wish, const char *text, size_t len)
+void answers_take(struct hub *hub, size_t wish, const char *text, size_t len)
 {
 	if (text)
 		hub->answers[wish].block = frame_text(text, len);

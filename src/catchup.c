@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "clock.h"
-#include "hub_priv.h"
 #include "message.h"
+#include "state.h"
 #include "stats.h"
 
 /* A page has at least so many events, however many pages a turn has to share. */
@@ -36,12 +36,6 @@ static bool ready(const struct audience *audience)
 	return false;
 }
 
-void catchup_enter(struct hub *hub, struct audience *audience)
-{
-	if (list_empty(&audience->behind->of_hub))
-		list_append(&hub->behind, &audience->behind->of_hub);
-}
-
 /* ---- planning ---- */
 
 static void add_page(struct hub *hub, struct behind *behind)
@@ -53,6 +47,7 @@ static void add_page(struct hub *hub, struct behind *behind)
 		.check = behind->window.from->foreign,
 	};
 	hub->pagers[i] = behind;
+	behind->slot = &hub->pagers[i];
 	behind->page = i + 1;
 	behind->page_last = behind->window.after;
 	behind->page_rows = 0;
@@ -73,11 +68,6 @@ static void set_off(struct hub *hub)
 	uint64_t now = clock_ms(), took = now - hub->planned_ms;
 	if (hub->plan.n_pages >= CROWD)
 		hub->pages_from_ms = now + (took < LONGEST_PAUSE ? took : LONGEST_PAUSE);
-}
-
-bool hub_put_off(const struct hub *hub)
-{
-	return hub->put_off;
 }
 
 void catchup_plan(struct hub *hub)
@@ -119,13 +109,14 @@ static bool waits(const struct audience *audience, const char *reason)
 	return !strcmp(reason, "later") && client_waits(first) < LAG_PATIENCE;
 }
 
-void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
+void catchup_resume(struct hub *hub, size_t page, const char *reason)
 {
 	struct behind *behind = hub->pagers[page];
 	if (!behind)
 		return;
 	if (reason && waits(behind->audience, reason)) {
 		hub->pagers[page] = NULL;
+		behind->slot = NULL;
 		behind->page = 0; /* the next turn asks again */
 		return;
 	}
@@ -141,7 +132,7 @@ void hub_turn_resume(struct hub *hub, size_t page, const char *reason)
 			LIST_OF(it, struct client, of_audience), behind->window.from->cursor, true);
 }
 
-void hub_turn_page(struct hub *hub, size_t page, const struct event *event)
+void catchup_page(struct hub *hub, size_t page, const struct event *event)
 {
 	struct behind *behind = hub->pagers[page];
 	stats_add(STAT_CAUGHT_UP_EVENTS, 1);
@@ -152,16 +143,9 @@ void hub_turn_page(struct hub *hub, size_t page, const struct event *event)
 	if (!audience_wants(behind->audience, event->type))
 		return;
 	struct block *frame = frame_text(event->text, event->len);
-	fanout_add(hub, behind->audience, frame, event->id);
+	delivery_add(hub, behind->audience, frame, event->id);
 	block_unref(&frame);
-	fanout_flush_if_large(hub);
-}
-
-void catchup_advance(struct hub *hub, struct behind *behind)
-{
-	if (!behind->window.to)
-		behind->window.to = position_ref(hub->to);
-	behind->window.after = behind->page_last;
+	delivery_flush_if_large(hub);
 }
 
 /* ---- the end of a turn ---- */
@@ -202,7 +186,7 @@ static void become_live(struct hub *hub, struct audience *audience)
 		client_move(client, live);
 		welcome(hub, client, lost);
 	}
-	fanout_release(hub, &audience);
+	audience_release(&audience);
 }
 
 /* The window's end is reached: what follows is everything since. */
@@ -224,7 +208,7 @@ void catchup_settle(struct hub *hub)
 		if (window_ends(hub, behind))
 			next_window(behind);
 		else if (behind->page)
-			catchup_advance(hub, behind);
+			behind_advance(behind, hub->to);
 		hub->asked |= behind->page != 0;
 	}
 }
@@ -232,35 +216,10 @@ void catchup_settle(struct hub *hub)
 void catchup_clear(struct hub *hub)
 {
 	set_off(hub);
-	for (size_t i = 0; i < hub->plan.n_pages; i++)
-		if (hub->pagers[i])
-			hub->pagers[i]->page = 0;
-}
-
-/* ---- when history went another way ---- */
-
-/* A window from before a rewind: what lies in it may not have happened, so that it is read from its
- * beginning, if that holds at all. */
-void catchup_rewind(const struct hub *hub, struct window *window)
-{
-	if (!*window->from->text || window->from->history == hub->history)
-		return;
-	position_unref(&window->to);
-	window->after = 0;
-	window->from->foreign = true;
-}
-
-void hub_rewind(struct hub *hub, struct position *position)
-{
-	position_unref(&hub->position);
-	hub->position = position ? position_ref(position) : position_create("", "");
-	hub->position->history = ++hub->history;
-	hub->serial++;
-	list_for_each (it, &hub->behind)
-		catchup_rewind(hub, &LIST_OF(it, struct behind, of_hub)->window);
-	list_for_each (it, &hub->clients) {
-		struct client *client = LIST_OF(it, struct client, of_hub);
-		if (client->audience && audience_live(client->audience) && !client_plain(client))
-			client_tell(client, message_reset("cursor"));
+	for (size_t i = 0; i < hub->plan.n_pages; i++) {
+		if (!hub->pagers[i])
+			continue;
+		hub->pagers[i]->page = 0;
+		hub->pagers[i]->slot = NULL;
 	}
 }

@@ -6,16 +6,13 @@
 
 #include "alloc.h"
 #include "clock.h"
-#include "hub_priv.h"
 #include "message.h"
+#include "state.h"
 #include "stats.h"
 
 #ifndef PGCAST_VERSION
 #error "the build defines PGCAST_VERSION"
 #endif
-
-/* A client that waits for more answers than this gets an error instead. */
-#define MAX_REQUESTS 32
 
 static void set_waiting(struct client *client, bool waiting)
 {
@@ -70,17 +67,17 @@ bool client_full(const struct client *client)
 	return client->reader.queued > (size_t)client->hub->settings->send_buffer;
 }
 
-void client_writable(struct client *client)
+bool client_resume(struct client *client)
 {
 	set_waiting(client, false);
 	client_progressed(client);
 	client_pump(client);
 	if (!client->audience || (audience_live(client->audience) && !client->requests))
-		return;
+		return false;
 	if (client_drained(client))
-		hub_want(client->hub);
-	else
-		client_await(client);
+		return true;
+	client_await(client);
+	return false;
 }
 
 void client_insert(struct client *client, struct block *block)
@@ -128,7 +125,7 @@ static void leave_audience(struct client *client)
 	list_remove(&client->of_audience);
 	reader_finish(&client->reader);
 	if (list_empty(&audience->members))
-		fanout_release(client->hub, &audience);
+		audience_release(&audience);
 }
 
 static void drop_requests(struct client *client)
@@ -148,18 +145,11 @@ void client_close(struct client *client, uint16_t code, const char *reason)
 	client->transport->close(client->conn, code, reason);
 }
 
-void client_gone(struct client **client)
+void client_finish(struct client *client)
 {
-	struct client *gone = *client;
-	*client = NULL;
-	if (!gone)
-		return;
-	struct hub *hub = gone->hub;
-	set_waiting(gone, false);
-	leave_audience(gone);
-	drop_requests(gone);
-	hub_forget(hub, gone);
-	free(gone);
+	set_waiting(client, false);
+	leave_audience(client);
+	drop_requests(client);
 }
 
 void request_free(struct request **request)
@@ -189,58 +179,4 @@ void client_complain(struct client *client, const char *code, const char *text, 
 	stats_add(STAT_BAD_MESSAGES, 1);
 	if (!client_plain(client) && !client_full(client))
 		client_tell(client, message_error(code, text, ref));
-}
-
-static bool requested(const struct client *client, const char *type)
-{
-	for (const struct request *it = client->requests; it; it = it->next)
-		if (!strcmp(it->type, type))
-			return true;
-	return false;
-}
-
-static void command_init(struct client *client, const struct message *message)
-{
-	if (!message->type) {
-		client_complain(client, "bad_message", "init needs a type", message->ref);
-		return;
-	}
-	if (client->n_requests >= MAX_REQUESTS) {
-		client_complain(
-			client, "too_many_requests", "wait for the answers first", message->ref);
-		return;
-	}
-	if (requested(client, message->type) && !message->ref)
-		return;
-	struct request *request = xcalloc(1, sizeof(*request));
-	request->client = client;
-	request->type = xstrdup(message->type);
-	request->ref = message->ref ? xstrdup(message->ref) : NULL;
-	request->next = client->requests;
-	client->requests = request;
-	list_append(&client->hub->requests, &request->of_hub);
-	client->n_requests++;
-	hub_want(client->hub);
-}
-
-void client_received(struct client *client, const char *text, size_t len)
-{
-	struct message message;
-	const char *error;
-	if (!client->audience)
-		return;
-	stats_add(STAT_MESSAGES, 1);
-	if (!message_parse(&message, text, len, &error)) {
-		client_complain(client, "bad_message", error, NULL);
-		return;
-	}
-	switch (message.command) {
-	case COMMAND_INIT:
-		command_init(client, &message);
-		break;
-	case COMMAND_UNKNOWN:
-		client_complain(client, "unknown_command", "there is no such cmd", message.ref);
-		break;
-	}
-	message_clear(&message);
 }

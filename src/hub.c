@@ -6,8 +6,8 @@
 
 #include "alloc.h"
 #include "clock.h"
-#include "hub_priv.h"
 #include "message.h"
+#include "state.h"
 #include "stats.h"
 
 struct hub *hub_create(const struct settings *settings)
@@ -46,15 +46,6 @@ void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx)
 	hub->wanted_ctx = ctx;
 }
 
-void hub_want(struct hub *hub)
-{
-	if (hub->asked)
-		return;
-	hub->asked = true;
-	if (!hub->in_turn && hub->wanted)
-		hub->wanted(hub->wanted_ctx);
-}
-
 struct position *hub_position(struct hub *hub)
 {
 	return hub->position;
@@ -75,7 +66,7 @@ static struct audience *audience_behind(struct hub *hub, struct user *user,
 	const struct client_request *request, struct window *since)
 {
 	struct audience *audience = audience_get(user, request->kind, request->types, since);
-	catchup_enter(hub, audience);
+	hub_behind(hub, audience);
 	return audience;
 }
 
@@ -109,7 +100,7 @@ static void start(struct hub *hub, struct client *client, const struct client_re
 				    : audience_now(hub, client->user, request));
 	reader_attach(&client->reader, &client->audience->run);
 	if (!audience_live(client->audience))
-		hub_want(hub);
+		turn_want(hub);
 	if (resumes || !*hub->position->text)
 		return; /* the turn will say hello */
 	client_hello(client, hub->position->cursor, false);
@@ -143,12 +134,25 @@ struct client *hub_join(struct hub *hub, const struct client_request *request,
 	return client;
 }
 
-void hub_forget(struct hub *hub, struct client *client)
+void client_gone(struct client **client)
 {
-	list_remove(&client->of_hub);
+	struct client *gone = *client;
+	*client = NULL;
+	if (!gone)
+		return;
+	struct hub *hub = gone->hub;
+	client_finish(gone);
+	list_remove(&gone->of_hub);
 	hub->n_clients--;
-	registry_leave(hub->registry, &client->user);
+	registry_leave(hub->registry, &gone->user);
 	count(hub);
+	free(gone);
+}
+
+void client_writable(struct client *client)
+{
+	if (client_resume(client))
+		turn_want(client->hub);
 }
 
 /* No byte has gone out for slow_timeout although some are waiting. */
@@ -179,7 +183,7 @@ void hub_tick(struct hub *hub)
 	if (now - hub->cursors_ms < (uint64_t)hub->settings->ping_interval)
 		return;
 	hub->cursors_ms = now;
-	fanout_cursors(hub);
+	delivery_idle_cursors(hub);
 }
 
 void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason)
@@ -203,9 +207,24 @@ void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len,
 	list_for_each (it, &user->audiences) {
 		struct audience *audience = LIST_OF(it, struct audience, of_user);
 		if (audience_wants(audience, type))
-			fanout_add(hub, audience, frame, 0);
+			delivery_add(hub, audience, frame, 0);
 	}
 	block_unref(&frame);
 	if (!hub->in_turn)
-		fanout_flush(hub);
+		delivery_flush(hub);
+}
+
+void hub_rewind(struct hub *hub, struct position *position)
+{
+	position_unref(&hub->position);
+	hub->position = position ? position_ref(position) : position_create("", "");
+	hub->position->history = ++hub->history;
+	hub->serial++;
+	list_for_each (it, &hub->behind)
+		window_rewind(&LIST_OF(it, struct behind, of_hub)->window, hub->history);
+	list_for_each (it, &hub->clients) {
+		struct client *client = LIST_OF(it, struct client, of_hub);
+		if (client->audience && audience_live(client->audience) && !client_plain(client))
+			client_tell(client, message_reset("cursor"));
+	}
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "client.h"
+#include "plan.h"
 #include "settings.h"
 #include "window.h"
 
@@ -37,38 +38,6 @@ size_t hub_clients(const struct hub *hub);
 void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason);
 
 /* ---- a turn, from the journal's side ---- */
-
-/* A page of the journal that is wanted: of this uid, from a window's beginning. */
-struct page {
-	const char *uid;
-	struct window window;
-	bool check; /* the window's `from` came from outside: say first whether it still holds */
-};
-
-/* An init that was asked for: one query serves all clients of the uid that asked. */
-struct wish {
-	const char *type, *uid;
-};
-
-/* What this turn is to fetch beside the pull; owned by the hub, to be read before anything else
- * runs. */
-struct plan {
-	const struct page *pages;
-	size_t n_pages;
-	size_t page_rows; /* events per page at most; a page with fewer is the window's last */
-	const struct wish *wishes;
-	size_t n_wishes;
-};
-
-/* One row of the journal as it goes out. */
-struct event {
-	int64_t id;
-	const char *uid; /* NULL: nobody's, or everybody's */
-	const char *type;
-	const char *text; /* the message, JSON */
-	size_t len;
-	bool broadcast;
-};
 
 /* Where the next pull starts; its text is empty before the first. */
 struct position *hub_position(struct hub *hub);

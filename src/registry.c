@@ -160,12 +160,21 @@ void audience_fall_behind(struct audience *audience, const struct window *window
 	audience->behind = behind;
 }
 
+void behind_advance(struct behind *behind, struct position *to)
+{
+	if (!behind->window.to)
+		behind->window.to = position_ref(to);
+	behind->window.after = behind->page_last;
+}
+
 static void behind_free(struct behind **behind)
 {
 	struct behind *old = *behind;
 	*behind = NULL;
 	if (!old)
 		return;
+	if (old->slot)
+		*old->slot = NULL;
 	list_remove(&old->of_hub);
 	window_clear(&old->window);
 	free(old);

@@ -35,10 +35,11 @@ struct behind {
 	struct list of_hub; /* in the hub's list of those catching up */
 	struct audience *audience;
 	struct window window;
-	size_t page;	   /* this turn's page + 1; 0: none */
-	int64_t page_last; /* that page: id of its last event so far, */
-	size_t page_rows;  /* its events so far, */
-	const char *lost;  /* and why there is none: a reset's reason; NULL: there is one */
+	struct behind **slot; /* where the plan has its page; cleared when it goes; NULL: none */
+	size_t page;	      /* this turn's page + 1; 0: none */
+	int64_t page_last;    /* that page: id of its last event so far, */
+	size_t page_rows;     /* its events so far, */
+	const char *lost;     /* and why there is none: a reset's reason; NULL: there is one */
 };
 
 /* Frames that an audience gets by the next flush and that are not in its run yet; without any, what
@@ -87,6 +88,8 @@ struct audience *audience_get(
 	struct user *user, enum kind kind, const char *types, const struct window *window);
 /* A live audience is catching up from now on; such an audience has another window. */
 void audience_fall_behind(struct audience *audience, const struct window *window);
+/* The run holds the window as far as the page has come; `to` is where an open window ends. */
+void behind_advance(struct behind *behind, struct position *to);
 /* Frees an audience that has no members. */
 void audience_release(struct audience **audience);
 bool audience_wants(const struct audience *audience, const char *type);

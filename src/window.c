@@ -46,6 +46,15 @@ void window_clear(struct window *window)
 	window->after = 0;
 }
 
+void window_rewind(struct window *window, uint32_t history)
+{
+	if (!*window->from->text || window->from->history == history)
+		return;
+	position_unref(&window->to);
+	window->after = 0;
+	window->from->foreign = true;
+}
+
 static bool position_equal(const struct position *a, const struct position *b)
 {
 	return a == b || (a && b && a->foreign == b->foreign && !strcmp(a->text, b->text));

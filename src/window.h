@@ -34,6 +34,9 @@ struct window {
 /* Takes references of its own. */
 struct window window_copy(const struct window *window);
 void window_clear(struct window *window);
+/* A window from before a rewind: what lies in it may not have happened, so that it is read from its
+ * beginning, if that holds at all. */
+void window_rewind(struct window *window, uint32_t history);
 bool window_equal(const struct window *a, const struct window *b);
 
 /* True when the text has the form of a cursor, so that SQL can read it without an error. */

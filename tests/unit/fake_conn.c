@@ -3,7 +3,8 @@
 #include <stdio.h>
 
 #include "alloc.h"
-#include "hub_priv.h"
+#include "hub.h"
+#include "state.h"
 
 #define ALL ((size_t)1 << 40)
 

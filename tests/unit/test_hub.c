@@ -6,7 +6,8 @@
 #include "clock.h"
 #include "fake_conn.h"
 #include "fake_journal.h"
-#include "hub_priv.h"
+#include "hub.h"
+#include "state.h"
 
 #define SEND_BUFFER 8192
 #define SLOW_TIMEOUT 60000

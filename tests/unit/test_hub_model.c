@@ -14,7 +14,8 @@
 #include "alloc.h"
 #include "fake_conn.h"
 #include "fake_journal.h"
-#include "hub_priv.h"
+#include "hub.h"
+#include "state.h"
 
 #define FIRST_SEED 1
 #define SEEDS 200

@@ -2,9 +2,13 @@
  * for all of them), catchup.c (those who are behind) and answers.c (to init). */
 #pragma once
 
-#include "hub.h"
+#include <string.h>
+
+#include "client.h"
 #include "list.h"
+#include "plan.h"
 #include "registry.h"
+#include "settings.h"
 #include "window.h"
 
 struct client {
@@ -104,38 +108,55 @@ void client_move(struct client *client, struct audience *to);
 void client_close(struct client *client, uint16_t code, const char *reason);
 void request_free(struct request **request);
 
-/* hub.c */
+/* From the connection's side: writes on; true when all is taken and it needs a turn. */
+bool client_resume(struct client *client);
+/* Leaves its audience, and waits for nothing any more. */
+void client_finish(struct client *client);
+
+/* turn.c */
 
 /* Asks for a turn. */
-void hub_want(struct hub *hub);
-/* Takes a client that is going out of the books. */
-void hub_forget(struct hub *hub, struct client *client);
+void turn_want(struct hub *hub);
 
-/* fanout.c */
+/* delivery.c */
 
 /* Adds a frame for an audience, to be appended and written by the next flush. */
-void fanout_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id);
-/* Appends what is pending to the runs and writes it. */
-void fanout_flush(struct hub *hub);
-void fanout_flush_if_large(struct hub *hub);
+void delivery_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id);
+/* Appends what is pending to the runs. */
+void delivery_append(struct hub *hub);
+/* Writes it. */
+void delivery_write(struct hub *hub);
+void delivery_flush(struct hub *hub);
+void delivery_flush_if_large(struct hub *hub);
+/* The cursor goes behind the batch, in the same write. */
+void delivery_cursors(struct hub *hub);
 /* Tells quiet v1 clients where they could resume. */
-void fanout_cursors(struct hub *hub);
-/* Frees an audience that has no members. */
-void fanout_release(struct hub *hub, struct audience **audience);
+void delivery_idle_cursors(struct hub *hub);
 
 /* catchup.c */
 
-/* The audience has a window now. */
-void catchup_enter(struct hub *hub, struct audience *audience);
 void catchup_plan(struct hub *hub);
-/* Its run holds its window as far as the page has come. */
-void catchup_advance(struct hub *hub, struct behind *behind);
-void catchup_rewind(const struct hub *hub, struct window *window);
+void catchup_resume(struct hub *hub, size_t page, const char *reason);
+void catchup_page(struct hub *hub, size_t page, const struct event *event);
 void catchup_settle(struct hub *hub);
 void catchup_clear(struct hub *hub);
 
 /* answers.c */
 
 void answers_plan(struct hub *hub);
+void answers_take(struct hub *hub, size_t wish, const char *text, size_t len);
 void answers_tell(struct hub *hub);
 void answers_clear(struct hub *hub);
+
+/* The audience has a window now. */
+static inline void hub_behind(struct hub *hub, struct audience *audience)
+{
+	if (list_empty(&audience->behind->of_hub))
+		list_append(&hub->behind, &audience->behind->of_hub);
+}
+
+/* The number of the position that this turn ends with. */
+static inline uint64_t hub_next_serial(const struct hub *hub)
+{
+	return hub->serial + (strcmp(hub->position->text, hub->to->text) != 0);
+}
