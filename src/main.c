@@ -6,16 +6,17 @@
 #include <uv.h>
 
 #include "alloc.h"
+#include "conninfo.h"
 #include "hub.h"
 #include "log.h"
+#include "maintenance.h"
 #include "message.h"
 #include "pglink.h"
+#include "scheduler.h"
+#include "server.h"
 #include "service.h"
 #include "session.h"
 #include "settings.h"
-#include "turns.h"
-#include "upkeep.h"
-#include "wsd.h"
 
 enum { EXIT_USAGE = 64, EXIT_SETTINGS = 78 };
 
@@ -286,7 +287,7 @@ static int act(enum action action, const char *file, const char *const *sets)
 	}
 	int status = EXIT_SUCCESS;
 	if (action == PRINT_CONFIG)
-		settings_print(settings, stdout);
+		settings_print(settings, stdout, conninfo_print_masked);
 	else
 		status = run(settings, action == CHECK);
 	if (action == CHECK && status == EXIT_SUCCESS)

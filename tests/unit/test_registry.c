@@ -3,8 +3,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "frame.h"
 #include "registry.h"
+#include "websocket.h"
 
 static struct registry *registry;
 static struct user *user;
@@ -135,7 +135,7 @@ static void types_are_whole_names(void **state)
 
 static void add(struct audience *audience, const char *text, int64_t id)
 {
-	struct block *frame = frame_text(text, strlen(text));
+	struct block *frame = websocket_text(text, strlen(text));
 	audience_add(audience, frame, id);
 	block_unref(&frame);
 }
@@ -213,7 +213,7 @@ static void what_is_forgotten_does_not_go_out(void **state)
 {
 	(void)state;
 	struct audience *audience = audience_get(user, KIND_PLAIN, NULL, NULL);
-	struct block *frame = frame_text("x", 1);
+	struct block *frame = websocket_text("x", 1);
 	audience_add(audience, frame, 1);
 	assert_int_equal(frame->refs, 2);
 	audience_forget(audience);

@@ -1,0 +1,32 @@
+#include "metrics.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "alloc.h"
+
+uint64_t metrics[METRIC_COUNT];
+
+static const struct {
+	const char *name, *kind, *help;
+} rows[METRIC_COUNT] = {
+#define METRIC(id, kind, name, help) [METRIC_##id] = {"pgcast_" name, #kind, help},
+#include "metrics.def"
+#undef METRIC
+};
+
+char *metrics_render(void)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	if (!out)
+		return xstrdup("");
+	for (size_t i = 0; i < METRIC_COUNT; i++) {
+		fprintf(out, "# HELP %s %s\n", rows[i].name, rows[i].help);
+		fprintf(out, "# TYPE %s %s\n", rows[i].name, rows[i].kind);
+		fprintf(out, "%s %" PRIu64 "\n", rows[i].name, metrics[i]);
+	}
+	fclose(out);
+	return text;
+}

@@ -1,0 +1,353 @@
+#include "pglink.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "log.h"
+#include "metrics.h"
+#include "pipeline.h"
+
+/* Milliseconds. A backend that is frozen or cut off answers nothing and no TCP option tells:
+ * silence is probed, and a probe (or any other query) that nothing answers ends the connection, all
+ * within 15 s. The journal's statement_timeout is below ANSWER_LIMIT, so that a slow query is not
+ * taken for a dead server. */
+#define DIAL_LIMIT 10000
+#define SETUP_LIMIT 15000
+#define SILENCE_LIMIT 5000
+#define ANSWER_LIMIT 9000
+#define STEADY 10000 /* a connection that was live for so long was a good one */
+#define FIRST_PAUSE 100
+#define LONGEST_PAUSE 5000
+
+enum state { RESTING, DIALING, SETTING_UP, LIVE, PROBING };
+
+static const struct {
+	const char *name;
+	uint64_t limit; /* after this long without a byte: see on_timer */
+} states[] = {
+	[RESTING] = {"resting", 0},
+	[DIALING] = {"dialing", DIAL_LIMIT},
+	[SETTING_UP] = {"setting up", SETUP_LIMIT},
+	[LIVE] = {"live", SILENCE_LIMIT},
+	[PROBING] = {"probing", ANSWER_LIMIT},
+};
+
+struct pglink {
+	struct pglink_hooks hooks;
+	char *conninfo;
+	PGconn *conn;
+	enum state state;
+	uv_poll_t poll; /* on epoll, for ever */
+	uv_timer_t timer;
+	int open_handles;
+	int epoll;		   /* holds libpq's socket of the moment */
+	uint64_t pause;		   /* before the next dial */
+	uint64_t live_ms;	   /* when it came alive; 0: it did not */
+	struct pipeline *pipeline; /* NULL: not connected */
+	bool writable;		   /* waiting to write, too */
+	char *last_error;	   /* not to be logged again and again */
+	bool failing;		   /* inside give_up: hooks may call back */
+};
+
+static void on_timer(uv_timer_t *timer);
+
+/* Later than any back-off starts all retry at once: a restart is felt by every bridge. */
+static uint64_t jittered(uint64_t pause)
+{
+	return pause / 2 + (uint64_t)random() % (pause + 1);
+}
+
+static void move(struct pglink *link, enum state to)
+{
+	if (link->state != to && (link->state < LIVE || to < LIVE))
+		log_debug("database: %s -> %s", states[link->state].name, states[to].name);
+	link->state = to;
+	metric_set(METRIC_DATABASE_UP, to >= LIVE);
+	uv_timer_start(&link->timer, on_timer,
+		to == RESTING ? jittered(link->pause) : states[to].limit, 0);
+}
+
+/* ---- watching libpq's socket ---- */
+
+static void watch(struct pglink *link, bool readable, bool writable)
+{
+	int fd = PQsocket(link->conn);
+	struct epoll_event event = {
+		.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u)};
+	/* libpq may have closed one socket and opened another under the same number. */
+	epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
+	if (epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		log_error("database: cannot watch the connection: %s", strerror(errno));
+}
+
+/* ---- losing the connection ---- */
+
+static void disconnect(struct pglink *link)
+{
+	pipeline_destroy(&link->pipeline);
+	if (link->conn)
+		PQfinish(link->conn);
+	link->conn = NULL;
+}
+
+static void report(struct pglink *link, const char *reason)
+{
+	bool again = link->last_error && !strcmp(link->last_error, reason);
+	log_write(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, "database: %s; trying again", reason);
+	if (again)
+		return;
+	free(link->last_error);
+	link->last_error = xstrdup(reason);
+}
+
+void pglink_fail(struct pglink *link, const char *reason)
+{
+	if (link->failing || link->state == RESTING)
+		return;
+	link->failing = true;
+	disconnect(link);
+	if (link->live_ms && clock_ms() - link->live_ms > STEADY) {
+		link->pause = FIRST_PAUSE;
+		free(link->last_error);
+		link->last_error = NULL;
+	}
+	link->live_ms = 0;
+	report(link, reason);
+	move(link, RESTING);
+	link->pause = link->pause * 2 < LONGEST_PAUSE ? link->pause * 2 : LONGEST_PAUSE;
+	link->hooks.lost(link->hooks.ctx, reason);
+	link->failing = false;
+}
+
+static void fail_with_libpq(struct pglink *link)
+{
+	char *reason = xstrdup(PQerrorMessage(link->conn));
+	for (size_t len = strlen(reason); len && reason[len - 1] == '\n'; len--)
+		reason[len - 1] = '\0';
+	pglink_fail(link, *reason ? reason : "the connection was lost");
+	free(reason);
+}
+
+/* ---- dialing ---- */
+
+static void on_notice(void *ctx, const char *message)
+{
+	(void)ctx;
+	log_info("database: %s", message);
+}
+
+static void dialed(struct pglink *link)
+{
+	if (PQsetnonblocking(link->conn, 1) || !PQenterPipelineMode(link->conn)) {
+		fail_with_libpq(link);
+		return;
+	}
+	PQsetNoticeProcessor(link->conn, on_notice, NULL);
+	link->pipeline = pipeline_create(link->conn);
+	link->writable = false;
+	watch(link, true, false);
+	move(link, SETTING_UP);
+	link->hooks.connected(link->hooks.ctx);
+}
+
+static void dial_on(struct pglink *link)
+{
+	switch (PQconnectPoll(link->conn)) {
+	case PGRES_POLLING_OK:
+		dialed(link);
+		break;
+	case PGRES_POLLING_READING:
+		watch(link, true, false);
+		break;
+	case PGRES_POLLING_WRITING:
+		watch(link, false, true);
+		break;
+	default:
+		fail_with_libpq(link);
+	}
+}
+
+static void dial(struct pglink *link)
+{
+	/* What comes before dbname is overridden by what the user's conninfo says. */
+	static const char *const keys[] = {"fallback_application_name", "keepalives_idle",
+		"keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname", NULL};
+	const char *values[] = {"pgcast", "10", "5", "2", "15000", link->conninfo, NULL};
+	move(link, DIALING);
+	link->conn = PQconnectStartParams(keys, values, 1);
+	if (!link->conn || PQstatus(link->conn) == CONNECTION_BAD)
+		fail_with_libpq(link);
+	else
+		watch(link, false, true);
+}
+
+/* ---- receiving ---- */
+
+static void take_notifications(struct pglink *link)
+{
+	PGnotify *notify;
+	while (link->conn && (notify = PQnotifies(link->conn))) {
+		bool own = notify->be_pid == PQbackendPID(link->conn);
+		link->hooks.notified(link->hooks.ctx, notify->relname, notify->extra, own);
+		PQfreemem(notify);
+	}
+}
+
+static void flush(struct pglink *link)
+{
+	if (!link->pipeline)
+		return;
+	int rest = PQflush(link->conn);
+	if (rest < 0)
+		fail_with_libpq(link);
+	else if (link->writable != (rest > 0))
+		watch(link, true, link->writable = rest > 0);
+}
+
+static void receive(struct pglink *link)
+{
+	if (!PQconsumeInput(link->conn)) {
+		fail_with_libpq(link);
+		return;
+	}
+	move(link, link->state == PROBING ? LIVE : link->state);
+	char *error = pipeline_receive(link->pipeline);
+	if (error) {
+		pglink_fail(link, error);
+		free(error);
+		return;
+	}
+	take_notifications(link);
+	flush(link);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	(void)status, (void)events;
+	struct pglink *link = poll->data;
+	if (link->state == DIALING)
+		dial_on(link);
+	else if (link->conn)
+		receive(link);
+}
+
+/* ---- sending ---- */
+
+void pglink_send(struct pglink *link, const struct query *query)
+{
+	if (link->pipeline && !pipeline_send(link->pipeline, query))
+		fail_with_libpq(link);
+}
+
+void pglink_sync(struct pglink *link)
+{
+	if (!link->pipeline)
+		return;
+	if (!pipeline_sync(link->pipeline)) {
+		fail_with_libpq(link);
+		return;
+	}
+	if (link->state == LIVE)
+		move(link, PROBING);
+	flush(link);
+}
+
+/* ---- time ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct pglink *link = timer->data;
+	switch (link->state) {
+	case RESTING:
+		dial(link);
+		break;
+	case LIVE:
+		pglink_send(link, &(struct query){.sql = "select"});
+		pglink_sync(link);
+		break;
+	case DIALING:
+		pglink_fail(link, "the server did not accept the connection in time");
+		break;
+	case SETTING_UP:
+	case PROBING:
+		pglink_fail(link, "the server does not answer");
+		break;
+	}
+}
+
+/* ---- from outside ---- */
+
+struct pglink *pglink_create(
+	uv_loop_t *loop, const char *conninfo, const struct pglink_hooks *hooks)
+{
+	struct pglink *link = xcalloc(1, sizeof(*link));
+	link->hooks = *hooks;
+	link->conninfo = xstrdup(conninfo);
+	link->pause = FIRST_PAUSE;
+	link->epoll = epoll_create1(EPOLL_CLOEXEC);
+	link->poll.data = link->timer.data = link;
+	link->open_handles = 2;
+	srandom((unsigned)(getpid() ^ (int)clock_ms()));
+	uv_timer_init(loop, &link->timer);
+	uv_poll_init(loop, &link->poll, link->epoll);
+	uv_poll_start(&link->poll, UV_READABLE, on_poll);
+	return link;
+}
+
+void pglink_start(struct pglink *link)
+{
+	dial(link);
+}
+
+static void on_close(uv_handle_t *handle)
+{
+	struct pglink *link = handle->data;
+	if (--link->open_handles)
+		return;
+	close(link->epoll);
+	free(link->last_error);
+	free(link->conninfo);
+	free(link);
+}
+
+void pglink_destroy(struct pglink **link)
+{
+	struct pglink *old = *link;
+	*link = NULL;
+	if (!old)
+		return;
+	disconnect(old);
+	uv_close((uv_handle_t *)&old->poll, on_close);
+	uv_close((uv_handle_t *)&old->timer, on_close);
+}
+
+void pglink_live(struct pglink *link)
+{
+	link->live_ms = clock_ms();
+	metric_add(METRIC_CONNECTS, 1);
+	log_info("database: connected to %s", PQdb(link->conn));
+	move(link, LIVE);
+}
+
+bool pglink_is_live(const struct pglink *link)
+{
+	return link->state >= LIVE;
+}
+
+const char *pglink_status(const struct pglink *link)
+{
+	if (pglink_is_live(link))
+		return "connected";
+	return link->last_error ? link->last_error : "connecting";
+}
+
+bool pglink_same_backend(const struct pglink *link, const char *pid)
+{
+	return link->conn && atoi(pid) == PQbackendPID(link->conn);
+}
