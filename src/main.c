@@ -35,7 +35,7 @@ struct daemon {
 	struct session *session;
 	struct turns *turns;
 	struct upkeep *upkeep;
-	struct wsd *wsd;
+	struct server *server;
 	struct service *service;
 	bool checking;	/* --check: ends at the first result */
 	bool accepting; /* clients are let in */
@@ -64,10 +64,10 @@ static void say_status(struct daemon *daemon)
  * So clients wait until that is known, or until it is clear that the database is away. */
 static void accept_clients(struct daemon *daemon)
 {
-	if (daemon->accepting || !daemon->wsd)
+	if (daemon->accepting || !daemon->server)
 		return;
 	daemon->accepting = true;
-	wsd_accept(daemon->wsd);
+	server_accept(daemon->server);
 }
 
 static void on_ready(void *ctx)
@@ -156,7 +156,7 @@ static void on_tick(uv_timer_t *timer)
 static bool is_drained(const struct daemon *daemon)
 {
 	uint64_t now = uv_now(&daemon->loop);
-	bool quiet = wsd_quiet(daemon->wsd) || now >= daemon->admit_by;
+	bool quiet = server_quiet(daemon->server) || now >= daemon->admit_by;
 	return (quiet && !hub_clients(daemon->hub)) || now >= daemon->stop_by;
 }
 
@@ -183,7 +183,7 @@ static void on_stop(void *ctx)
 	daemon->stop_by = daemon->drain_by + FAREWELL;
 	daemon->drain_share = clients / (drain / DRAIN_TICK + 1) + 1;
 	service_stopping(daemon->service);
-	wsd_stop_listening(daemon->wsd);
+	server_stop_listening(daemon->server);
 	uv_timer_start(&daemon->tick, on_drain_tick, 0, DRAIN_TICK);
 }
 
@@ -208,14 +208,14 @@ static void connect_database(struct daemon *daemon)
 static bool begin(struct daemon *daemon)
 {
 	struct service_config service = {&daemon->loop, on_stop, on_reload, daemon};
-	struct wsd_config wsd = {.loop = &daemon->loop,
+	struct server_config server = {.loop = &daemon->loop,
 		.settings = daemon->settings,
 		.hub = daemon->hub,
 		.ready = is_ready,
 		.ctx = daemon};
 	daemon->service = service_create(&service);
-	daemon->wsd = wsd_create(&wsd);
-	if (!daemon->wsd)
+	daemon->server = server_create(&server);
+	if (!daemon->server)
 		return false;
 	uv_timer_start(&daemon->tick, on_tick, TICK, TICK);
 	hub_on_wanted(daemon->hub, on_wanted, daemon);
@@ -225,7 +225,7 @@ static bool begin(struct daemon *daemon)
 
 static void end(struct daemon *daemon)
 {
-	wsd_destroy(&daemon->wsd);
+	server_destroy(&daemon->server);
 	upkeep_destroy(&daemon->upkeep);
 	turns_destroy(&daemon->turns);
 	session_destroy(&daemon->session);

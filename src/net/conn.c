@@ -335,7 +335,7 @@ size_t conn_size(void)
 }
 
 void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kind kind,
-	const struct access *access)
+	const struct handshake *handshake)
 {
 	*conn = (struct conn){
 		.wsi = wsi,
@@ -347,12 +347,12 @@ void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kin
 	start_pings(conn);
 
 	uint16_t code = CLOSE_BAD_REQUEST;
-	const char *reason = access_refusal(access);
+	const char *reason = handshake_refusal(handshake);
 	if (!reason) {
 		const struct client_request request = {
-			.uid = access->uid,
-			.types = access->types,
-			.since = access->since,
+			.uid = handshake->uid,
+			.types = handshake->types,
+			.since = handshake->since,
 			.kind = kind,
 		};
 		conn->client = hub_join(conns->hub, &request, &transport, conn, &code, &reason);

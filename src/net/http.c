@@ -1,13 +1,11 @@
 #include "http.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "metrics.h"
-
-#define TEXT "text/plain; charset=utf-8"
 
 static const struct lws_protocol_vhost_options content_policy = {
 	.name = "content-security-policy:",
@@ -67,7 +65,7 @@ static bool is_method(struct lws *wsi, enum lws_token_indexes method)
 	return lws_hdr_total_length(wsi, method) > 0;
 }
 
-static int answer(
+int http_answer(
 	struct lws *wsi, unsigned status, const char *header, const char *type, const char *body)
 {
 	char *text = xasprintf("HTTP/1.1 %u %s\r\n"
@@ -87,7 +85,7 @@ static int answer(
 int http_refuse(struct lws *wsi, unsigned status, const char *header, const char *text)
 {
 	char *line = xasprintf("%s\n", text);
-	answer(wsi, status, header, TEXT, line);
+	http_answer(wsi, status, header, HTTP_TEXT, line);
 	free(line);
 	return -1;
 }
@@ -102,63 +100,4 @@ int http_filter(struct lws *wsi)
 	if (is_method(wsi, WSI_TOKEN_GET_URI) || is_method(wsi, WSI_TOKEN_HEAD_URI))
 		return 0;
 	return http_refuse(wsi, 405, "Allow: GET, HEAD\r\n", "Only GET and HEAD are served.");
-}
-
-/* ---- the admin listener ---- */
-
-static int answer_health(struct lws *wsi, const struct http_admin *admin)
-{
-	(void)admin;
-	return answer(wsi, 200, NULL, TEXT, "ok\n");
-}
-
-static int answer_ready(struct lws *wsi, const struct http_admin *admin)
-{
-	const char *why = "starting";
-	if (admin->ready(admin->ctx, &why))
-		return answer(wsi, 200, NULL, TEXT, "ok\n");
-	return http_refuse(wsi, 503, NULL, why);
-}
-
-static int answer_metrics(struct lws *wsi, const struct http_admin *admin)
-{
-	if (admin->gauges)
-		admin->gauges(admin->ctx);
-	char *text = metrics_render();
-	answer(wsi, 200, NULL, "text/plain; version=0.0.4; charset=utf-8", text);
-	free(text);
-	return -1;
-}
-
-static int route(struct lws *wsi, const struct http_admin *admin, const char *path)
-{
-	static const struct {
-		const char *path;
-		int (*answer)(struct lws *wsi, const struct http_admin *admin);
-	} routes[] = {
-		{"/healthz", answer_health},
-		{"/readyz", answer_ready},
-		{"/metrics", answer_metrics},
-	};
-	for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-		if (!strcmp(routes[i].path, path))
-			return routes[i].answer(wsi, admin);
-	return http_not_found(wsi);
-}
-
-int http_admin_callback(
-	struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
-{
-	switch (reason) {
-	case LWS_CALLBACK_FILTER_HTTP_CONNECTION:
-		return http_filter(wsi);
-	case LWS_CALLBACK_HTTP:
-		return route(wsi, lws_vhost_user(lws_get_vhost(wsi)), in);
-	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return http_refuse(wsi, 400, NULL, "Nothing can be upgraded here.");
-	case LWS_CALLBACK_RAW_ADOPT: /* the method CONNECT */
-		return -1;
-	default:
-		return lws_callback_http_dummy(wsi, reason, user, in, len);
-	}
 }

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "alloc.h"
 #include "conn.h"
 #include "handshake.h"
@@ -23,6 +24,7 @@
 #include "listener.h"
 #include "log.h"
 #include "metrics.h"
+#include "origin.h"
 
 /* Seconds that an HTTP client has for each step: sending its headers, taking an answer. */
 #define HTTP_TIMEOUT 10
@@ -33,10 +35,10 @@
 /* Descriptors for all but clients. */
 #define SPARE_FILES 512
 
-struct wsd {
-	struct wsd_config config;
+struct server {
+	struct server_config config;
 	struct conns *conns;
-	struct http_admin admin;
+	struct admin admin;
 	struct lws_http_mount pages;
 	struct lws_context *context;
 	struct lws_vhost *clients_vhost, *admin_vhost;
@@ -46,19 +48,19 @@ struct wsd {
 
 /* ---- the handshake ---- */
 
-static void arriving(struct wsd *wsd, struct lws *wsi)
+static void arriving(struct server *server, struct lws *wsi)
 {
-	lws_set_opaque_user_data(wsi, wsd);
-	wsd->arriving++;
+	lws_set_opaque_user_data(wsi, server);
+	server->arriving++;
 }
 
 /* It is a client, or a page's reader, or gone. */
-static void arrived(struct wsd *wsd, struct lws *wsi)
+static void arrived(struct server *server, struct lws *wsi)
 {
 	if (!lws_get_opaque_user_data(wsi))
 		return;
 	lws_set_opaque_user_data(wsi, NULL);
-	wsd->arriving--;
+	server->arriving--;
 }
 
 /* A header's text; NULL when there is none, or it is longer than the room. */
@@ -67,14 +69,14 @@ static const char *header(struct lws *wsi, enum lws_token_indexes token, char *r
 	return lws_hdr_copy(wsi, room, size, token) > 0 ? room : NULL;
 }
 
-static bool origin_allowed(struct wsd *wsd, struct lws *wsi)
+static bool page_allowed(struct server *server, struct lws *wsi)
 {
 	char origin[512], host[512];
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) == 0)
 		return true;
 	return header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin) &&
-	       access_origin_allowed(origin, header(wsi, WSI_TOKEN_HOST, host, sizeof host),
-		       wsd->config.settings->allowed_origins);
+	       origin_allowed(origin, header(wsi, WSI_TOKEN_HOST, host, sizeof host),
+		       server->config.settings->allowed_origins);
 }
 
 /* lws takes the first offered subprotocol that it knows, and hangs up when it knows none. */
@@ -84,7 +86,7 @@ static bool protocol_offered(struct lws *wsi)
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) == 0)
 		return true;
 	return header(wsi, WSI_TOKEN_PROTOCOL, offered, sizeof offered) &&
-	       access_list_has(offered, "pgcast.v1");
+	       header_list_has(offered, "pgcast.v1");
 }
 
 static int refuse(struct lws *wsi, unsigned status, const char *extra, const char *text)
@@ -94,7 +96,7 @@ static int refuse(struct lws *wsi, unsigned status, const char *extra, const cha
 }
 
 /* lws would also upgrade POST requests, old versions, and to HTTP/2. */
-static int confirm_upgrade(struct wsd *wsd, struct lws *wsi, const char *to)
+static int confirm_upgrade(struct server *server, struct lws *wsi, const char *to)
 {
 	char version[8];
 	if (strcasecmp(to, "websocket") != 0 || !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
@@ -105,44 +107,44 @@ static int confirm_upgrade(struct wsd *wsd, struct lws *wsi, const char *to)
 	if (!protocol_offered(wsi))
 		return refuse(wsi, 400, NULL,
 			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
-	if (!origin_allowed(wsd, wsi))
+	if (!page_allowed(server, wsi))
 		return refuse(wsi, 403, NULL, "Pages of this origin may not connect.");
-	if (hub_clients(wsd->config.hub) >= (size_t)wsd->config.settings->max_clients)
+	if (hub_clients(server->config.hub) >= (size_t)server->config.settings->max_clients)
 		return refuse(wsi, 503, "Retry-After: 10\r\n", "Too many clients.");
 	return 0;
 }
 
 /* The query's parameters come as fragments, percent-decoded. */
-static void read_query(struct lws *wsi, struct access *access)
+static void read_query(struct lws *wsi, struct handshake *handshake)
 {
 	char pair[HEADERS_MAX];
 	for (int i = 0; lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) > 0; i++) {
 		int len = lws_hdr_copy_fragment(wsi, pair, sizeof pair, WSI_TOKEN_HTTP_URI_ARGS, i);
 		if (len > 0)
-			access_take(access, pair, (size_t)len);
+			handshake_parameter(handshake, pair, (size_t)len);
 	}
 }
 
-static int established(struct wsd *wsd, struct lws *wsi, struct conn *conn)
+static int established(struct server *server, struct lws *wsi, struct conn *conn)
 {
-	struct access access = {0};
-	arrived(wsd, wsi);
-	read_query(wsi, &access);
-	conn_open(conn, wsd->conns, wsi, (enum kind)lws_get_protocol(wsi)->id, &access);
-	access_clear(&access);
+	struct handshake handshake = {0};
+	arrived(server, wsi);
+	read_query(wsi, &handshake);
+	conn_open(conn, server->conns, wsi, (enum kind)lws_get_protocol(wsi)->id, &handshake);
+	handshake_clear(&handshake);
 	return 0;
 }
 
 static int on_event(
 	struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
-	struct wsd *wsd = lws_context_user(lws_get_context(wsi));
+	struct server *server = lws_context_user(lws_get_context(wsi));
 
 	switch (reason) {
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return confirm_upgrade(wsd, wsi, in);
+		return confirm_upgrade(server, wsi, in);
 	case LWS_CALLBACK_ESTABLISHED:
-		return established(wsd, wsi, user);
+		return established(server, wsi, user);
 	case LWS_CALLBACK_RECEIVE:
 		conn_receive(user, in, len);
 		return 0;
@@ -156,15 +158,15 @@ static int on_event(
 		return conn_closing(user) ? -1 : 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
-		arrived(wsd, wsi);
+		arrived(server, wsi);
 		if (user)
 			conn_gone(user);
 		return 0;
 	case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
-		conns_woken(wsd->conns);
+		conns_woken(server->conns);
 		return 0;
 	case LWS_CALLBACK_FILTER_HTTP_CONNECTION:
-		arrived(wsd, wsi);
+		arrived(server, wsi);
 		return http_filter(wsi);
 	case LWS_CALLBACK_HTTP: /* no file of that name */
 		return http_not_found(wsi);
@@ -203,35 +205,35 @@ static void limit_files(int64_t max_clients)
 		log_warning("can't set the limit of open files: %s", strerror(errno));
 }
 
-static bool create_context(struct wsd *wsd)
+static bool create_context(struct server *server)
 {
-	void *loops[] = {wsd->config.loop};
+	void *loops[] = {server->config.loop};
 	lws_set_log_level(LLL_ERR | LLL_WARN, forward_log);
 	const struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.foreign_loops = loops,
-		.pcontext = &wsd->context,
-		.user = wsd,
+		.pcontext = &server->context,
+		.user = server,
 		.timeout_secs = HTTP_TIMEOUT,
 		.max_http_header_data2 = HEADERS_MAX,
 		.server_string = "pgcast",
 	};
-	wsd->context = lws_create_context(&info);
-	return wsd->context;
+	server->context = lws_create_context(&info);
+	return server->context;
 }
 
-static bool create_clients_vhost(struct wsd *wsd)
+static bool create_clients_vhost(struct server *server)
 {
 	const struct lws_protocols protocols[] = {
 		CLIENT_PROTOCOL("", KIND_PLAIN),
 		CLIENT_PROTOCOL("pgcast.v1", KIND_V1),
 		{0},
 	};
-	const char *www = wsd->config.settings->www;
+	const char *www = server->config.settings->www;
 	if (*www && access(www, R_OK | X_OK) != 0)
 		log_warning("there are no pages: `www` = %s: %s", www, strerror(errno));
-	wsd->pages = http_pages(www);
+	server->pages = http_pages(www);
 	/* lws's own watch for silent peers is a sorted list that every frame received is a walk of:
 	 * at 10,000 clients 60 % of our idle time. conn.c has a wheel. */
 	static const lws_retry_bo_t no_watch = {0};
@@ -240,35 +242,35 @@ static bool create_clients_vhost(struct wsd *wsd)
 		.vhost_name = "clients",
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
-		.mounts = *www ? &wsd->pages : NULL,
+		.mounts = *www ? &server->pages : NULL,
 		.headers = &http_page_headers,
 		.alpn = "http/1.1",
 		.keepalive_timeout = HTTP_TIMEOUT,
 	};
-	wsd->clients_vhost = lws_create_vhost(wsd->context, &info);
-	return wsd->clients_vhost;
+	server->clients_vhost = lws_create_vhost(server->context, &info);
+	return server->clients_vhost;
 }
 
-static bool create_admin_vhost(struct wsd *wsd)
+static bool create_admin_vhost(struct server *server)
 {
 	static const struct lws_protocols protocols[] = {
-		{.name = "admin", .callback = http_admin_callback, .tx_packet_size = 1 << 20},
+		{.name = "admin", .callback = admin_callback, .tx_packet_size = 1 << 20},
 		{0},
 	};
 	const struct lws_context_creation_info info = {
 		.vhost_name = "admin",
 		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
 		.protocols = protocols,
-		.user = &wsd->admin,
+		.user = &server->admin,
 		.alpn = "http/1.1",
 	};
-	wsd->admin_vhost = lws_create_vhost(wsd->context, &info);
-	return wsd->admin_vhost;
+	server->admin_vhost = lws_create_vhost(server->context, &info);
+	return server->admin_vhost;
 }
 
-static bool create_lws(struct wsd *wsd)
+static bool create_lws(struct server *server)
 {
-	if (create_context(wsd) && create_clients_vhost(wsd) && create_admin_vhost(wsd))
+	if (create_context(server) && create_clients_vhost(server) && create_admin_vhost(server))
 		return true;
 	log_error("libwebsockets does not start; log_level = debug shows what it says");
 	return false;
@@ -279,23 +281,23 @@ static bool create_lws(struct wsd *wsd)
 /* lws closes the descriptor when it can't take it. */
 static void accepted_client(void *ctx, int fd)
 {
-	struct wsd *wsd = ctx;
-	struct lws *wsi = lws_adopt_socket_vhost(wsd->clients_vhost, fd);
+	struct server *server = ctx;
+	struct lws *wsi = lws_adopt_socket_vhost(server->clients_vhost, fd);
 	if (wsi)
-		arriving(wsd, wsi);
+		arriving(server, wsi);
 }
 
 static void accepted_admin(void *ctx, int fd)
 {
-	lws_adopt_socket_vhost(((struct wsd *)ctx)->admin_vhost, fd);
+	lws_adopt_socket_vhost(((struct server *)ctx)->admin_vhost, fd);
 }
 
 /* The one that shares its port comes last: what fails before costs no client. */
-static bool create_listeners(struct wsd *wsd)
+static bool create_listeners(struct server *server)
 {
-	const struct settings *settings = wsd->config.settings;
+	const struct settings *settings = server->config.settings;
 	const struct listener_config clients = {
-		.loop = wsd->config.loop,
+		.loop = server->config.loop,
 		.addresses = settings->listen,
 		.setting = "listen",
 		.if_busy = settings->reuse_port
@@ -306,7 +308,7 @@ static bool create_listeners(struct wsd *wsd)
 		.shared = settings->reuse_port,
 		.what = "",
 		.accepted = accepted_client,
-		.ctx = wsd,
+		.ctx = server,
 	};
 	struct listener_config admin = clients;
 	admin.addresses = settings->admin_listen;
@@ -317,43 +319,43 @@ static bool create_listeners(struct wsd *wsd)
 	admin.what = "admin";
 	admin.accepted = accepted_admin;
 
-	wsd->admin_listener = listener_create(&admin);
-	wsd->listener = wsd->admin_listener ? listener_create(&clients) : NULL;
-	if (wsd->listener)
-		listener_accept(wsd->admin_listener);
-	return wsd->listener;
+	server->admin_listener = listener_create(&admin);
+	server->listener = server->admin_listener ? listener_create(&clients) : NULL;
+	if (server->listener)
+		listener_accept(server->admin_listener);
+	return server->listener;
 }
 
-void wsd_accept(struct wsd *wsd)
+void server_accept(struct server *server)
 {
-	listener_accept(wsd->listener);
+	listener_accept(server->listener);
 }
 
-void wsd_stop_listening(struct wsd *wsd)
+void server_stop_listening(struct server *server)
 {
-	listener_stop(wsd->listener);
+	listener_stop(server->listener);
 }
 
-bool wsd_quiet(const struct wsd *wsd)
+bool server_quiet(const struct server *server)
 {
-	return listener_stopped(wsd->listener) && !wsd->arriving;
+	return listener_stopped(server->listener) && !server->arriving;
 }
 
 /* ---- life ---- */
 
-struct wsd *wsd_create(const struct wsd_config *config)
+struct server *server_create(const struct server_config *config)
 {
-	struct wsd *wsd = xcalloc(1, sizeof *wsd);
-	wsd->config = *config;
-	wsd->admin = (struct http_admin){config->ready, config->gauges, config->ctx};
-	wsd->conns = conns_create(config->loop, config->settings, config->hub);
+	struct server *server = xcalloc(1, sizeof *server);
+	server->config = *config;
+	server->admin = (struct admin){config->ready, config->ctx};
+	server->conns = conns_create(config->loop, config->settings, config->hub);
 	limit_files(config->settings->max_clients);
-	if (create_lws(wsd)) {
-		conns_use_context(wsd->conns, wsd->context);
-		if (create_listeners(wsd))
-			return wsd;
+	if (create_lws(server)) {
+		conns_use_context(server->conns, server->context);
+		if (create_listeners(server))
+			return server;
 	}
-	wsd_destroy(&wsd);
+	server_destroy(&server);
 	return NULL;
 }
 
@@ -372,12 +374,12 @@ static void let_handles_close(uv_loop_t *loop)
 	}
 }
 
-void wsd_destroy(struct wsd **wsd)
+void server_destroy(struct server **server)
 {
-	if (!*wsd)
+	if (!*server)
 		return;
-	struct wsd *gone = *wsd;
-	*wsd = NULL;
+	struct server *gone = *server;
+	*server = NULL;
 	listener_destroy(&gone->listener);
 	listener_destroy(&gone->admin_listener);
 	while (gone->context) {
