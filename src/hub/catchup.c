@@ -1,98 +1,103 @@
-/* Audiences that are behind: which pages of the journal they need, and when they are live again.
+/* Audiences that are catching up: which pages of the journal they need, and when they are live
+ * again.
  *
- * Joining in mid-turn, resuming from a cursor, having been too slow, a turn that broke off: each is
- * a window, and all windows are read by one query per turn, a page each. */
-#include <string.h>
-
+ * Joining in the middle of a turn, resuming from a cursor, reading too slowly, a turn that broke
+ * off: each is a window, and one query per turn reads a page of every window. */
 #include "clock.h"
-#include "message.h"
 #include "metrics.h"
 #include "state.h"
 
-/* A page has at least so many events, however many pages a turn has to share. */
-#define LEAST_PAGE_ROWS 16
-#define MOST_PAGE_ROWS 2000
-/* So many pages in a turn are a crowd. */
-#define CROWD 64
-#define LONGEST_PAUSE 50 /* milliseconds */
+/* Events that all pages of a turn share, and the limits of each. */
+#define TURN_PAGE_EVENTS 16384
+#define MIN_PAGE_EVENTS 16
+#define MAX_PAGE_EVENTS 2000
 
-/* Milliseconds that a client waits for a standby that lags behind its cursor. */
-#define LAG_PATIENCE 5000
+/* A turn with so many pages is followed by a pause in reading pages, of so many ms at most. */
+#define MANY_PAGES 64
+#define MAX_PAUSE 50
 
-/* A client that came before the first position was known: it begins with the first turn's end. */
-static bool starts_now(const struct behind *behind)
+/* Milliseconds that a client waits for a standby to replay the client's cursor. */
+#define LAG_TIMEOUT 5000
+
+/* It joined before the first position was known, and begins at the end of the first turn. */
+static bool starts_now(const struct catchup *catchup)
 {
-	return !*behind->window.from->text;
+	return !*catchup->window.from->text;
 }
 
-/* Its fastest member has got all that it was given. Where none has, each will say when it has. */
-static bool ready(const struct audience *audience)
+/* True when its fastest member has written everything; else all of them ask for a wake. */
+static bool is_ready(const struct audience *audience)
 {
 	list_for_each (it, &audience->members)
-		if (client_drained(LIST_OF(it, struct client, of_audience)))
+		if (client_is_drained(LIST_OF(it, struct client, of_audience)))
 			return true;
 	list_for_each (it, &audience->members)
-		client_await(LIST_OF(it, struct client, of_audience));
+		client_await_wake(LIST_OF(it, struct client, of_audience));
 	return false;
 }
 
 /* ---- planning ---- */
 
-static void add_page(struct hub *hub, struct behind *behind)
+static void add_page(struct hub *hub, struct catchup *catchup)
 {
 	size_t i = hub->plan.n_pages++;
 	hub->pages[i] = (struct page){
-		.uid = behind->audience->user->uid,
-		.window = behind->window,
-		.check = behind->window.from->foreign,
+		.uid = catchup->audience->user->uid,
+		.window = catchup->window,
+		.unverified = catchup->window.from->unverified,
 	};
-	hub->pagers[i] = behind;
-	behind->slot = &hub->pagers[i];
-	behind->page = i + 1;
-	behind->page_last = behind->window.after;
-	behind->page_rows = 0;
-	behind->lost = NULL;
+	hub->page_owners[i] = catchup;
+	catchup->page_owner = &hub->page_owners[i];
+	catchup->page_last_id = catchup->window.after;
+	catchup->page_events = 0;
+	catchup->reset_reason = NULL;
 }
 
-/* While a crowd comes back, pages are read at half the time at most: those who come meanwhile share
- * the next query, and live events go on between. */
-static bool put_off(struct hub *hub)
+/* While many clients come back, pages take half of the time at most: clients that come meanwhile
+ * share the next query, and live events go on in between. */
+static bool postpone_pages(struct hub *hub)
 {
 	hub->planned_ms = clock_ms();
-	hub->put_off = !list_empty(&hub->behind) && hub->planned_ms < hub->pages_from_ms;
-	return hub->put_off;
+	hub->pages_postponed =
+		!list_empty(&hub->catching_up) && hub->planned_ms < hub->pages_from_ms;
+	return hub->pages_postponed;
 }
 
-static void set_off(struct hub *hub)
+static void pause_pages(struct hub *hub)
 {
 	uint64_t now = clock_ms(), took = now - hub->planned_ms;
-	if (hub->plan.n_pages >= CROWD)
-		hub->pages_from_ms = now + (took < LONGEST_PAUSE ? took : LONGEST_PAUSE);
+	if (hub->plan.n_pages >= MANY_PAGES)
+		hub->pages_from_ms = now + (took < MAX_PAUSE ? took : MAX_PAUSE);
+}
+
+static size_t page_events(size_t pages)
+{
+	size_t share = TURN_PAGE_EVENTS / (pages ? pages : 1);
+	return share < MIN_PAGE_EVENTS	 ? MIN_PAGE_EVENTS
+	       : share > MAX_PAGE_EVENTS ? MAX_PAGE_EVENTS
+					 : share;
 }
 
 void catchup_plan(struct hub *hub)
 {
-	if (put_off(hub))
+	if (postpone_pages(hub))
 		return;
-	list_for_each (it, &hub->behind) {
-		struct behind *behind = LIST_OF(it, struct behind, of_hub);
-		if (starts_now(behind) || !ready(behind->audience))
+	list_for_each (it, &hub->catching_up) {
+		struct catchup *catchup = LIST_OF(it, struct catchup, of_hub);
+		if (starts_now(catchup) || !is_ready(catchup->audience))
 			continue;
 		if (hub->plan.n_pages == MAX_PAGES) {
-			hub->asked = true;
+			hub->turn_wanted = true;
 			break;
 		}
-		add_page(hub, behind);
+		add_page(hub, catchup);
 	}
-	size_t n = hub->plan.n_pages ? hub->plan.n_pages : 1, rows = MAX_PAGE_EVENTS / n;
-	hub->plan.page_rows = rows < LEAST_PAGE_ROWS  ? LEAST_PAGE_ROWS
-			      : rows > MOST_PAGE_ROWS ? MOST_PAGE_ROWS
-						      : rows;
+	hub->plan.page_events = page_events(hub->plan.n_pages);
 }
 
-/* ---- what arrives ---- */
+/* ---- the pages ---- */
 
-/* A reason that lasts. */
+/* The reason as static text. */
 static const char *reset_reason(const char *reason)
 {
 	static const char *const reasons[] = {"epoch", "pruned"};
@@ -102,124 +107,122 @@ static const char *reset_reason(const char *reason)
 	return "cursor";
 }
 
-/* Its beginning may yet come, unless it has had its time: then it is from another history. */
-static bool waits(const struct audience *audience, const char *reason)
+/* A standby may still replay its cursor, unless it had the time: then history never had it. */
+static bool may_wait(const struct audience *audience, const char *reason)
 {
 	const struct client *first = LIST_OF(audience->members.next, struct client, of_audience);
-	return !strcmp(reason, "later") && client_waits(first) < LAG_PATIENCE;
+	return !strcmp(reason, "later") && client_stalled_ms(first) < LAG_TIMEOUT;
 }
 
-void catchup_resume(struct hub *hub, size_t page, const char *reason)
+void hub_turn_page_verified(struct hub *hub, size_t page, const char *reason)
 {
-	struct behind *behind = hub->pagers[page];
-	if (!behind)
+	struct catchup *catchup = hub->page_owners[page];
+	if (!catchup)
 		return;
-	if (reason && waits(behind->audience, reason)) {
-		hub->pagers[page] = NULL;
-		behind->slot = NULL;
-		behind->page = 0; /* the next turn asks again */
+	if (reason && may_wait(catchup->audience, reason)) {
+		hub->page_owners[page] = NULL;
+		catchup->page_owner = NULL; /* the next turn asks again */
 		return;
 	}
 	if (reason) {
-		behind->lost = reset_reason(reason);
+		catchup->reset_reason = reset_reason(reason);
 		metric_add(METRIC_RESETS, 1);
 		return;
 	}
-	behind->window.from->foreign = false;
+	catchup->window.from->unverified = false;
 	metric_add(METRIC_RESUMES, 1);
-	list_for_each (it, &behind->audience->members)
-		client_hello(
-			LIST_OF(it, struct client, of_audience), behind->window.from->cursor, true);
+	list_for_each (it, &catchup->audience->members)
+		client_send_hello(LIST_OF(it, struct client, of_audience),
+			catchup->window.from->cursor, true);
 }
 
-void catchup_page(struct hub *hub, size_t page, const struct event *event)
+void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event)
 {
-	struct behind *behind = hub->pagers[page];
+	struct catchup *catchup = hub->page_owners[page];
 	metric_add(METRIC_CAUGHT_UP_EVENTS, 1);
-	if (!behind)
+	if (!catchup)
 		return;
-	behind->page_last = event->id;
-	behind->page_rows++;
-	if (!audience_wants(behind->audience, event->type))
+	catchup->page_last_id = event->id;
+	catchup->page_events++;
+	if (!audience_wants(catchup->audience, event->type))
 		return;
-	struct block *frame = websocket_text(event->text, event->len);
-	delivery_add(hub, behind->audience, frame, event->id);
-	block_unref(&frame);
+	struct block *block =
+		catchup->audience->protocol->message(event->message, event->message_len);
+	delivery_add(hub, catchup->audience, block, event->id);
+	block_unref(&block);
 	delivery_flush_if_large(hub);
 }
 
 /* ---- the end of a turn ---- */
 
 /* The page was the last one of its window. */
-static bool window_ends(const struct hub *hub, const struct behind *behind)
+static bool window_is_done(const struct hub *hub, const struct catchup *catchup)
 {
-	return behind->page && (behind->lost || behind->page_rows < hub->plan.page_rows);
+	return catchup->page_owner &&
+	       (catchup->reset_reason || catchup->page_events < hub->plan.page_events);
 }
 
-/* This turn makes it live. */
-static bool completes(const struct hub *hub, const struct behind *behind)
+/* The window ends where the turn does. */
+static bool becomes_live(const struct hub *hub, const struct catchup *catchup)
 {
-	const struct position *to = behind->window.to;
-	return window_ends(hub, behind) &&
-	       (behind->lost || !to || strcmp(to->text, hub->to->text) == 0);
+	const struct position *to = catchup->window.to;
+	return window_is_done(hub, catchup) &&
+	       (catchup->reset_reason || !to || strcmp(to->text, hub->to->text) == 0);
 }
 
-static void welcome(struct hub *hub, struct client *client, const char *lost)
+static void announce_live(struct hub *hub, struct client *client, const char *reason)
 {
 	const char *cursor = hub->position->cursor;
-	if (!client->greeted)
-		client_hello(client, cursor, false);
-	else if (!client_plain(client))
-		client_tell(client, message_cursor(cursor));
-	if (lost && !client_plain(client))
-		client_tell(client, message_reset(lost));
-	hub->asked |= client->requests != NULL;
+	if (!client->hello_sent)
+		client_send_hello(client, cursor, false);
+	else
+		client_send_cursor(client, cursor);
+	if (reason)
+		client_send_reset(client, reason);
+	hub->turn_wanted |= client->init_requests != NULL;
 }
 
-static void become_live(struct hub *hub, struct audience *audience)
+static void make_live(struct hub *hub, struct audience *audience)
 {
-	const char *lost = audience->behind->lost;
-	struct audience *live = audience_get(audience->user, audience->kind, audience->types, NULL);
-	run_continue(&audience->run, &live->run);
+	const char *reason = audience->catchup->reset_reason;
+	struct audience *live =
+		audience_get(audience->user, audience->protocol, audience->types, NULL);
+	stream_continue(&audience->stream, &live->stream);
 	list_for_each_safe (it, &audience->members) {
 		struct client *client = LIST_OF(it, struct client, of_audience);
-		client_move(client, live);
-		welcome(hub, client, lost);
+		client_set_audience(client, live);
+		announce_live(hub, client, reason);
 	}
 	audience_release(&audience);
 }
 
-/* The window's end is reached: what follows is everything since. */
-static void next_window(struct behind *behind)
+/* What follows the end of a window is everything since. */
+static void open_next_window(struct window *window)
 {
-	struct window *window = &behind->window;
 	position_unref(&window->from);
 	*window = (struct window){.from = window->to};
 }
 
 void catchup_settle(struct hub *hub)
 {
-	list_for_each_safe (it, &hub->behind) {
-		struct behind *behind = LIST_OF(it, struct behind, of_hub);
-		if (starts_now(behind) || completes(hub, behind)) {
-			become_live(hub, behind->audience);
+	list_for_each_safe (it, &hub->catching_up) {
+		struct catchup *catchup = LIST_OF(it, struct catchup, of_hub);
+		if (starts_now(catchup) || becomes_live(hub, catchup)) {
+			make_live(hub, catchup->audience);
 			continue;
 		}
-		if (window_ends(hub, behind))
-			next_window(behind);
-		else if (behind->page)
-			behind_advance(behind, hub->to);
-		hub->asked |= behind->page != 0;
+		if (window_is_done(hub, catchup))
+			open_next_window(&catchup->window);
+		else if (catchup->page_owner)
+			catchup_advance(catchup, hub->to);
+		hub->turn_wanted |= catchup->page_owner != NULL;
 	}
 }
 
 void catchup_clear(struct hub *hub)
 {
-	set_off(hub);
-	for (size_t i = 0; i < hub->plan.n_pages; i++) {
-		if (!hub->pagers[i])
-			continue;
-		hub->pagers[i]->page = 0;
-		hub->pagers[i]->slot = NULL;
-	}
+	pause_pages(hub);
+	for (size_t i = 0; i < hub->plan.n_pages; i++)
+		if (hub->page_owners[i])
+			hub->page_owners[i]->page_owner = NULL;
 }

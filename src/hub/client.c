@@ -1,6 +1,4 @@
-/* One client: writing what it has before it, and doing what it asks for. */
-#include "client.h"
-
+/* One client: its writes, and the messages that it alone gets. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,106 +12,144 @@
 #error "the build defines PGCAST_VERSION"
 #endif
 
-static void set_waiting(struct client *client, bool waiting)
+static void set_awaits_wake(struct client *client, bool awaits)
 {
-	client->hub->n_waiting += (size_t)waiting - (size_t)client->waiting;
-	client->waiting = waiting;
+	client->hub->n_awaiting_wake += (size_t)awaits - (size_t)client->awaits_wake;
+	client->awaits_wake = awaits;
 }
 
-void client_await(struct client *client)
+void client_await_wake(struct client *client)
 {
-	if (!client->waiting && client->transport->congested(client->conn)) {
-		set_waiting(client, true);
+	if (!client->awaits_wake && client->transport->congested(client->conn)) {
+		set_awaits_wake(client, true);
 		client->transport->wake(client->conn);
 	}
 }
 
-void client_progressed(struct client *client)
+void client_note_progress(struct client *client)
 {
 	client->progress_ms = (uint32_t)clock_ms();
 }
 
 /* In 32 bits, which is right for less than seven weeks. */
-uint32_t client_waits(const struct client *client)
+uint32_t client_stalled_ms(const struct client *client)
 {
 	return (uint32_t)clock_ms() - client->progress_ms;
 }
 
-void client_pump(struct client *client)
+void client_write(struct client *client)
 {
 	const unsigned char *bytes;
 	size_t len;
-	if (!client->greeted || !client->audience)
+	if (!client->hello_sent || !client->audience)
 		return;
 	while (reader_peek(&client->reader, &bytes, &len)) {
 		if (client->transport->congested(client->conn))
 			break;
 		if (!client->transport->write(client->conn, bytes, len))
 			return;
-		client_progressed(client);
+		client_note_progress(client);
 		reader_advance(&client->reader, len);
 	}
-	client_await(client);
+	client_await_wake(client);
 }
 
-bool client_drained(struct client *client)
+bool client_is_drained(struct client *client)
 {
-	bool nothing = !client->reader.queued || !client->greeted;
-	return nothing && !client->transport->congested(client->conn);
+	bool empty = !client->reader.queued || !client->hello_sent;
+	return empty && !client->transport->congested(client->conn);
 }
 
-bool client_full(const struct client *client)
+bool client_is_full(const struct client *client)
 {
 	return client->reader.queued > (size_t)client->hub->settings->send_buffer;
 }
 
 bool client_resume(struct client *client)
 {
-	set_waiting(client, false);
-	client_progressed(client);
-	client_pump(client);
-	if (!client->audience || (audience_live(client->audience) && !client->requests))
+	set_awaits_wake(client, false);
+	client_note_progress(client);
+	client_write(client);
+	if (!client->audience || (audience_is_live(client->audience) && !client->init_requests))
 		return false;
-	if (client_drained(client))
+	if (client_is_drained(client))
 		return true;
-	client_await(client);
+	client_await_wake(client);
 	return false;
 }
+
+/* ---- messages ---- */
 
 void client_insert(struct client *client, struct block *block)
 {
 	if (!client->audience)
 		return;
-	reader_insert(&client->reader, &client->audience->run, block);
-	client_pump(client);
+	reader_insert(&client->reader, &client->audience->stream, block);
+	client_write(client);
 }
 
-void client_tell(struct client *client, char *text)
+static bool takes_control(const struct client *client)
 {
-	struct block *block = websocket_text(text, strlen(text));
+	return client->audience && client->audience->protocol->control;
+}
+
+static struct block *control_block(const struct client *client, char *text)
+{
+	struct block *block = client->audience->protocol->control(text, strlen(text));
 	free(text);
+	return block;
+}
+
+static void send_block(struct client *client, struct block *block)
+{
 	client_insert(client, block);
 	block_unref(&block);
 }
 
-void client_hello(struct client *client, const char *cursor, bool resumed)
+void client_send_hello(struct client *client, const char *cursor, bool resumed)
 {
-	if (client->greeted)
+	if (client->hello_sent)
 		return;
-	char *text = message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION);
-	struct block *block = websocket_text(text, strlen(text));
-	free(text);
+	struct block *block = control_block(
+		client, message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION));
 	reader_prepend(&client->reader, block);
 	block_unref(&block);
-	client->greeted = true;
-	client_pump(client);
+	client->hello_sent = true;
+	client_write(client);
 }
 
-void client_move(struct client *client, struct audience *to)
+void client_send_cursor(struct client *client, const char *cursor)
+{
+	if (takes_control(client))
+		send_block(client, client->audience->protocol->cursor(cursor));
+}
+
+void client_send_reset(struct client *client, const char *reason)
+{
+	if (takes_control(client))
+		send_block(client, control_block(client, message_reset(reason)));
+}
+
+void client_send_ack(struct client *client, const char *ref)
+{
+	if (takes_control(client))
+		send_block(client, control_block(client, message_ack(ref)));
+}
+
+void client_send_error(struct client *client, const char *code, const char *text, const char *ref)
+{
+	metric_add(METRIC_BAD_MESSAGES, 1);
+	if (takes_control(client) && !client_is_full(client))
+		send_block(client, control_block(client, message_error(code, text, ref)));
+}
+
+/* ---- joining and leaving ---- */
+
+void client_set_audience(struct client *client, struct audience *audience)
 {
 	list_remove(&client->of_audience);
-	list_append(&to->members, &client->of_audience);
-	client->audience = to;
+	list_append(&audience->members, &client->of_audience);
+	client->audience = audience;
 }
 
 static void leave_audience(struct client *client)
@@ -128,11 +164,28 @@ static void leave_audience(struct client *client)
 		audience_release(&audience);
 }
 
-static void drop_requests(struct client *client)
+void init_request_destroy(struct init_request **request)
 {
-	for (struct request *it = client->requests, *next; it; it = next) {
-		next = it->next;
-		request_free(&it);
+	struct init_request *old = *request;
+	*request = NULL;
+	if (!old)
+		return;
+	struct init_request **link = &old->client->init_requests;
+	while (*link != old)
+		link = &(*link)->next;
+	*link = old->next;
+	old->client->n_init_requests--;
+	list_remove(&old->of_hub);
+	free(old->type);
+	free(old->ref);
+	free(old);
+}
+
+static void drop_init_requests(struct client *client)
+{
+	while (client->init_requests) {
+		struct init_request *request = client->init_requests;
+		init_request_destroy(&request);
 	}
 }
 
@@ -141,42 +194,13 @@ void client_close(struct client *client, uint16_t code, const char *reason)
 	if (!client->audience)
 		return;
 	leave_audience(client);
-	drop_requests(client);
+	drop_init_requests(client);
 	client->transport->close(client->conn, code, reason);
 }
 
 void client_finish(struct client *client)
 {
-	set_waiting(client, false);
+	set_awaits_wake(client, false);
 	leave_audience(client);
-	drop_requests(client);
-}
-
-void request_free(struct request **request)
-{
-	struct request *old = *request;
-	*request = NULL;
-	if (!old)
-		return;
-	struct request **link = &old->client->requests;
-	while (*link != old)
-		link = &(*link)->next;
-	*link = old->next;
-	old->client->n_requests--;
-	list_remove(&old->of_hub);
-	free(old->type);
-	free(old->ref);
-	free(old);
-}
-
-bool client_plain(const struct client *client)
-{
-	return client->audience->kind == KIND_PLAIN;
-}
-
-void client_complain(struct client *client, const char *code, const char *text, const char *ref)
-{
-	metric_add(METRIC_BAD_MESSAGES, 1);
-	if (!client_plain(client) && !client_full(client))
-		client_tell(client, message_error(code, text, ref));
+	drop_init_requests(client);
 }

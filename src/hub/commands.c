@@ -1,4 +1,4 @@
-/* What a client asks for. */
+/* The commands that a client may send: a row of commands.def and a function each. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,12 +7,12 @@
 #include "metrics.h"
 #include "state.h"
 
-/* A client that waits for more answers than this gets an error instead. */
-#define MAX_REQUESTS 32
+/* Requests of one client that wait for an answer. */
+#define MAX_INIT_REQUESTS 32
 
-static bool requested(const struct client *client, const char *type)
+static bool is_requested(const struct client *client, const char *type)
 {
-	for (const struct request *it = client->requests; it; it = it->next)
+	for (const struct init_request *it = client->init_requests; it; it = it->next)
 		if (!strcmp(it->type, type))
 			return true;
 	return false;
@@ -21,26 +21,38 @@ static bool requested(const struct client *client, const char *type)
 static void command_init(struct client *client, const struct message *message)
 {
 	if (!message->type) {
-		client_complain(client, "bad_message", "init needs a type", message->ref);
+		client_send_error(client, "bad_message", "init needs a type", message->ref);
 		return;
 	}
-	if (client->n_requests >= MAX_REQUESTS) {
-		client_complain(
-			client, "too_many_requests", "wait for the answers first", message->ref);
+	if (client->n_init_requests >= MAX_INIT_REQUESTS) {
+		client_send_error(client, "too_many_requests",
+			"too many requests are waiting for an answer", message->ref);
 		return;
 	}
-	if (requested(client, message->type) && !message->ref)
+	if (is_requested(client, message->type) && !message->ref)
 		return;
-	struct request *request = xcalloc(1, sizeof(*request));
+	struct init_request *request = xcalloc(1, sizeof(*request));
 	request->client = client;
 	request->type = xstrdup(message->type);
 	request->ref = message->ref ? xstrdup(message->ref) : NULL;
-	request->next = client->requests;
-	client->requests = request;
-	list_append(&client->hub->requests, &request->of_hub);
-	client->n_requests++;
+	request->next = client->init_requests;
+	client->init_requests = request;
+	list_append(&client->hub->init_requests, &request->of_hub);
+	client->n_init_requests++;
 	turn_want(client->hub);
 }
+
+static void command_unknown(struct client *client, const struct message *message)
+{
+	client_send_error(client, "unknown_command", "unknown cmd", message->ref);
+}
+
+static void (*const commands[])(struct client *client, const struct message *message) = {
+#define COMMAND(id, name) [COMMAND_##id] = command_##name,
+#include "commands.def"
+#undef COMMAND
+	[COMMAND_UNKNOWN] = command_unknown,
+};
 
 void client_received(struct client *client, const char *text, size_t len)
 {
@@ -50,16 +62,9 @@ void client_received(struct client *client, const char *text, size_t len)
 		return;
 	metric_add(METRIC_MESSAGES, 1);
 	if (!message_parse(&message, text, len, &error)) {
-		client_complain(client, "bad_message", error, NULL);
+		client_send_error(client, "bad_message", error, NULL);
 		return;
 	}
-	switch (message.command) {
-	case COMMAND_INIT:
-		command_init(client, &message);
-		break;
-	case COMMAND_UNKNOWN:
-		client_complain(client, "unknown_command", "there is no such cmd", message.ref);
-		break;
-	}
+	commands[message.command](client, &message);
 	message_clear(&message);
 }

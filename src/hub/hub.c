@@ -1,12 +1,10 @@
-/* Who is connected: joining, leaving, and what happens to clients as time goes by. */
+/* The clients: joining, leaving, and what time does to them. */
 #include "hub.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "alloc.h"
 #include "clock.h"
-#include "message.h"
 #include "metrics.h"
 #include "state.h"
 
@@ -14,14 +12,14 @@ struct hub *hub_create(const struct settings *settings)
 {
 	struct hub *hub = xcalloc(1, sizeof(*hub));
 	hub->settings = settings;
-	hub->registry = registry_create();
+	hub->users = users_create();
 	hub->position = position_create("", "");
 	hub->pages = xcalloc(MAX_PAGES, sizeof(*hub->pages));
-	hub->pagers = xcalloc(MAX_PAGES, sizeof(*hub->pagers));
+	hub->page_owners = xcalloc(MAX_PAGES, sizeof(struct catchup *));
 	list_init(&hub->clients);
-	list_init(&hub->behind);
-	list_init(&hub->requests);
-	list_init(&hub->touched);
+	list_init(&hub->catching_up);
+	list_init(&hub->init_requests);
+	list_init(&hub->dirty);
 	return hub;
 }
 
@@ -33,9 +31,9 @@ void hub_destroy(struct hub **hub)
 		return;
 	if (old->in_turn)
 		hub_turn_abort(old);
-	registry_destroy(&old->registry);
+	users_destroy(&old->users);
 	position_unref(&old->position);
-	free(old->pagers);
+	free(old->page_owners);
 	free(old->pages);
 	free(old);
 }
@@ -56,64 +54,67 @@ size_t hub_clients(const struct hub *hub)
 	return hub->n_clients;
 }
 
-static void count(struct hub *hub)
-{
-	metric_set(METRIC_CLIENTS, hub->n_clients);
-	metric_set(METRIC_UIDS, registry_count(hub->registry));
-}
+/* ---- joining ---- */
 
-static struct audience *audience_behind(struct hub *hub, struct user *user,
-	const struct client_request *request, struct window *since)
+static struct audience *catching_up_audience(struct hub *hub, struct user *user,
+	const struct client_config *config, const struct window *window)
 {
-	struct audience *audience = audience_get(user, request->kind, request->types, since);
-	hub_behind(hub, audience);
+	struct audience *audience = audience_get(user, config->protocol, config->types, window);
+	hub_add_catchup(hub, audience);
 	return audience;
 }
 
-static struct audience *audience_since(
-	struct hub *hub, struct user *user, const struct client_request *request)
+static struct audience *audience_from_cursor(
+	struct hub *hub, struct user *user, const struct client_config *config)
 {
-	struct window since = {.from = position_create(request->since, request->since)};
-	since.from->foreign = true;
-	since.from->history = hub->history;
-	struct audience *audience = audience_behind(hub, user, request, &since);
-	window_clear(&since);
+	struct window window = {.from = position_create(config->since, config->since)};
+	window.from->unverified = true;
+	window.from->history = hub->history;
+	struct audience *audience = catching_up_audience(hub, user, config, &window);
+	window_clear(&window);
 	return audience;
 }
 
-/* Where a client starts that has no cursor. What a turn in flight brings may be later than this
- * client's handshake, and some of it has gone by: it starts from where that turn started. */
-static struct audience *audience_now(
-	struct hub *hub, struct user *user, const struct client_request *request)
+/* During a turn its position may be later than the handshake, and some of its events are delivered
+ * already: the client begins where the turn began. */
+static struct audience *audience_from_now(
+	struct hub *hub, struct user *user, const struct client_config *config)
 {
-	struct window since = {.from = hub->position};
+	struct window window = {.from = hub->position};
 	if (!hub->in_turn && *hub->position->text)
-		return audience_get(user, request->kind, request->types, NULL);
-	return audience_behind(hub, user, request, &since);
+		return audience_get(user, config->protocol, config->types, NULL);
+	return catching_up_audience(hub, user, config, &window);
 }
 
-static void start(struct hub *hub, struct client *client, const struct client_request *request)
+static void start_client(struct client *client, const struct client_config *config)
 {
-	bool resumes = request->since && cursor_wellformed(request->since);
-	client->greeted = request->kind == KIND_PLAIN;
-	client_move(client, resumes ? audience_since(hub, client->user, request)
-				    : audience_now(hub, client->user, request));
-	reader_attach(&client->reader, &client->audience->run);
-	if (!audience_live(client->audience))
+	struct hub *hub = client->hub;
+	bool resumes = config->since && cursor_is_wellformed(config->since);
+	client->hello_sent = !config->protocol->control;
+	client_set_audience(client, resumes ? audience_from_cursor(hub, client->user, config)
+					    : audience_from_now(hub, client->user, config));
+	reader_attach(&client->reader, &client->audience->stream);
+	if (!audience_is_live(client->audience))
 		turn_want(hub);
 	if (resumes || !*hub->position->text)
-		return; /* the turn will say hello */
-	client_hello(client, hub->position->cursor, false);
-	if (request->since && !client_plain(client))
-		client_tell(client, message_reset("cursor"));
+		return; /* the turn sends hello */
+	client_send_hello(client, hub->position->cursor, false);
+	if (config->since)
+		client_send_reset(client, "cursor");
 }
 
-struct client *hub_join(struct hub *hub, const struct client_request *request,
+static void update_metrics(const struct hub *hub)
+{
+	metric_set(METRIC_CLIENTS, hub->n_clients);
+	metric_set(METRIC_UIDS, users_count(hub->users));
+}
+
+struct client *hub_join(struct hub *hub, const struct client_config *config,
 	const struct transport *transport, void *conn, uint16_t *code, const char **reason)
 {
-	struct user *known = registry_find(hub->registry, request->uid);
-	int64_t most = hub->settings->max_clients_per_uid;
-	if (known && most && known->clients >= (size_t)most) {
+	const struct user *known = users_find(hub->users, config->uid);
+	int64_t max = hub->settings->max_clients_per_uid;
+	if (known && max && known->clients >= (size_t)max) {
 		*code = CLOSE_TOO_MANY_CLIENTS;
 		*reason = "too many connections of this uid";
 		return NULL;
@@ -122,31 +123,30 @@ struct client *hub_join(struct hub *hub, const struct client_request *request,
 	client->hub = hub;
 	client->transport = transport;
 	client->conn = conn;
-	client_progressed(client);
-	client->user = registry_enter(hub->registry, request->uid);
+	client_note_progress(client);
+	client->user = users_acquire(hub->users, config->uid);
 	list_init(&client->of_audience);
 	list_append(&hub->clients, &client->of_hub);
 	hub->n_clients++;
 	metric_add(METRIC_JOINS, 1);
-	count(hub);
-
-	start(hub, client, request);
+	update_metrics(hub);
+	start_client(client, config);
 	return client;
 }
 
 void client_gone(struct client **client)
 {
-	struct client *gone = *client;
+	struct client *old = *client;
 	*client = NULL;
-	if (!gone)
+	if (!old)
 		return;
-	struct hub *hub = gone->hub;
-	client_finish(gone);
-	list_remove(&gone->of_hub);
+	struct hub *hub = old->hub;
+	client_finish(old);
+	list_remove(&old->of_hub);
 	hub->n_clients--;
-	registry_leave(hub->registry, &gone->user);
-	count(hub);
-	free(gone);
+	users_release(hub->users, &old->user);
+	update_metrics(hub);
+	free(old);
 }
 
 void client_writable(struct client *client)
@@ -155,21 +155,22 @@ void client_writable(struct client *client)
 		turn_want(client->hub);
 }
 
-/* No byte has gone out for slow_timeout although some are waiting. */
-static bool stuck(const struct client *client)
+/* ---- time ---- */
+
+static bool is_too_slow(const struct client *client)
 {
-	return client->audience && client->waiting &&
-	       client_waits(client) > client->hub->settings->slow_timeout;
+	return client->audience && client->awaits_wake &&
+	       client_stalled_ms(client) > client->hub->settings->slow_timeout;
 }
 
-/* A walk over all clients misses the cache at each: only when there can be one. */
-static void close_stuck(struct hub *hub)
+/* A walk over all clients misses the cache at each: only when one can be too slow. */
+static void close_slow_clients(struct hub *hub)
 {
-	if (!hub->n_waiting)
+	if (!hub->n_awaiting_wake)
 		return;
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
-		if (!stuck(client))
+		if (!is_too_slow(client))
 			continue;
 		metric_add(METRIC_TOO_SLOW, 1);
 		client_close(client, CLOSE_TOO_SLOW, "too slow");
@@ -179,11 +180,11 @@ static void close_stuck(struct hub *hub)
 void hub_tick(struct hub *hub)
 {
 	uint64_t now = clock_ms();
-	close_stuck(hub);
-	if (now - hub->cursors_ms < (uint64_t)hub->settings->ping_interval)
+	close_slow_clients(hub);
+	if (now - hub->idle_cursors_ms < (uint64_t)hub->settings->ping_interval)
 		return;
-	hub->cursors_ms = now;
-	delivery_idle_cursors(hub);
+	hub->idle_cursors_ms = now;
+	delivery_send_idle_cursors(hub);
 }
 
 void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason)
@@ -198,18 +199,22 @@ void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason)
 	}
 }
 
-void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len, const char *type)
+/* ---- events outside turns ---- */
+
+void hub_publish(
+	struct hub *hub, const char *uid, const char *message, size_t len, const char *type)
 {
-	struct user *user = registry_find(hub->registry, uid);
+	struct encoded encoded = {0};
+	struct user *user = users_find(hub->users, uid);
 	if (!user)
 		return;
-	struct block *frame = websocket_text(text, len);
 	list_for_each (it, &user->audiences) {
 		struct audience *audience = LIST_OF(it, struct audience, of_user);
 		if (audience_wants(audience, type))
-			delivery_add(hub, audience, frame, 0);
+			delivery_add(hub, audience,
+				encoded_block(&encoded, audience->protocol, message, len), 0);
 	}
-	block_unref(&frame);
+	encoded_clear(&encoded);
 	if (!hub->in_turn)
 		delivery_flush(hub);
 }
@@ -220,11 +225,11 @@ void hub_rewind(struct hub *hub, struct position *position)
 	hub->position = position ? position_ref(position) : position_create("", "");
 	hub->position->history = ++hub->history;
 	hub->serial++;
-	list_for_each (it, &hub->behind)
-		window_rewind(&LIST_OF(it, struct behind, of_hub)->window, hub->history);
+	list_for_each (it, &hub->catching_up)
+		window_rewind(&LIST_OF(it, struct catchup, of_hub)->window, hub->history);
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
-		if (client->audience && audience_live(client->audience) && !client_plain(client))
-			client_tell(client, message_reset("cursor"));
+		if (client->audience && audience_is_live(client->audience))
+			client_send_reset(client, "cursor");
 	}
 }

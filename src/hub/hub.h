@@ -1,70 +1,134 @@
-/* The hub: hands every event of a turn to the clients that it is for.
+/* The hub delivers every event of a turn to its clients.
  *
- * The journal reads a turn and tells the hub what it finds: where the turn ends, its events, the
- * pages for clients that are catching up, the answers to init. The hub collects frames per audience
- * and writes to each client once, at the turn's end. It knows neither PostgreSQL nor sockets. */
+ * The journal reads a turn and hands over what it reads: the position where the turn ends, its
+ * events, the pages of clients that are catching up, the answers to init. The hub collects blocks
+ * per audience and writes to each client once, at the end of the turn.
+ *
+ * A client is live (a reader of its audience's stream) or catching up (fed from the journal, page
+ * by page, from its window). Joining in the middle of a turn, init, resuming and reading too slowly
+ * take the same path. The hub knows neither PostgreSQL nor sockets: a transport writes for it. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client.h"
-#include "plan.h"
+#include "protocol.h"
 #include "settings.h"
 #include "window.h"
 
 struct hub;
+struct client;
 
 struct hub *hub_create(const struct settings *settings);
 void hub_destroy(struct hub **hub);
 
-/* Called when a client needs a turn (init asked for, catching up): once until the next plan. */
+/* `wanted` is called when a client needs a turn: at most once until the next plan. */
 void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx);
 
-/* ---- clients, from the connection's side ---- */
+/* ---- for connections ---- */
 
-/* Registers a client; from now on it gets its uid's events through the transport. NULL when it is
- * refused: then *code and *reason say how to close. The client lives until client_gone. */
-struct client *hub_join(struct hub *hub, const struct client_request *request,
+/* The connection of a client. */
+struct transport {
+	/* Writes bytes that end on a frame boundary. The connection takes all of them and keeps the
+	 * rest that the kernel does not take. False: it is broken, and client_gone follows later.
+	 */
+	bool (*write)(void *conn, const unsigned char *bytes, size_t len);
+	/* True while the rest of a write is kept: nothing may be written. */
+	bool (*congested)(void *conn);
+	/* Asks for one client_writable() as soon as the connection is not congested. */
+	void (*wake)(void *conn);
+	/* Sends a close with code and reason behind everything written, and ends the connection
+	 * (client_gone follows later). Nothing is written after this. */
+	void (*close)(void *conn, uint16_t code, const char *reason);
+};
+
+/* From the handshake; the strings are copied. */
+struct client_config {
+	const char *uid;
+	const char *types; /* comma-separated; NULL: all */
+	const char *since; /* a cursor; NULL: from now on */
+	const struct protocol *protocol;
+};
+
+/* Registers a client: from now on the events of its uid reach its transport. NULL when it is
+ * refused: then it is to be closed with *code and *reason. The client lives until client_gone. */
+struct client *hub_join(struct hub *hub, const struct client_config *config,
 	const struct transport *transport, void *conn, uint16_t *code, const char **reason);
-/* The connection is closed; frees the client and sets the caller's pointer to NULL. The transport
+/* The connection is closed: frees the client and sets the caller's pointer to NULL. The transport
  * is not called again. NULL is accepted. */
 void client_gone(struct client **client);
-/* Once a second: slow clients, cursors of quiet ones. */
+/* The connection is not congested any more: answers wake. */
+void client_writable(struct client *client);
+/* A whole text message arrived: valid UTF-8, not longer than max_message. */
+void client_received(struct client *client, const char *text, size_t len);
+
+/* Closes slow clients and sends cursors to quiet ones; to be called once a second. */
 void hub_tick(struct hub *hub);
 size_t hub_clients(const struct hub *hub);
-/* Closes that many clients, the oldest first (at shutdown). */
+/* Closes `n` clients, the oldest first (at shutdown). */
 void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason);
 
-/* ---- a turn, from the journal's side ---- */
+/* ---- for the journal: a turn ---- */
 
-/* Where the next pull starts; its text is empty before the first. */
+/* A page of the journal: the first events of a uid in a window. */
+struct page {
+	const char *uid;
+	struct window window;
+	bool unverified; /* to be answered first: does history have the window's `from`? */
+};
+
+/* The answer to init for a uid: one query serves all its clients that asked. */
+struct init_query {
+	const char *type, *uid;
+};
+
+/* What a turn reads besides the pull; owned by the hub and valid until anything else runs. */
+struct plan {
+	const struct page *pages;
+	size_t n_pages;
+	size_t page_events; /* at most, per page; a page with fewer is the last of its window */
+	const struct init_query *init_queries;
+	size_t n_init_queries;
+};
+
+/* A row of the journal. */
+struct event {
+	int64_t id;
+	const char *uid; /* NULL: of no client, or of all */
+	const char *type;
+	const char *message; /* JSON */
+	size_t message_len;
+	bool broadcast;
+};
+
+/* Where the next pull starts; the text is empty before the first one. */
 struct position *hub_position(struct hub *hub);
-/* Begins a turn and says what it has to fetch. */
+/* Starts a turn. */
 const struct plan *hub_turn_plan(struct hub *hub);
-/* The last plan put pages off: another turn should follow in a few milliseconds. */
-bool hub_put_off(const struct hub *hub);
-/* The pull's snapshot: everything told until the end lies before it. */
+/* True when the last plan postponed pages: a turn should follow within milliseconds. */
+bool hub_pages_postponed(const struct hub *hub);
+/* The pull's snapshot: everything that follows until the end of the turn lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
-/* The answer to a page's check, before its events: NULL, or why there are none, checked or not
- * ("epoch", "pruned", "cursor", as in the protocol's reset; "later": a standby lags behind it). */
-void hub_turn_resume(struct hub *hub, size_t page, const char *reason);
-void hub_turn_page(struct hub *hub, size_t page, const struct event *event);
-/* text NULL: the type is not known, or can't be read. */
-void hub_turn_init(struct hub *hub, size_t wish, const char *text, size_t len);
-/* Everything was told. What live clients get of it is not written yet: so the next turn can be
- * asked for first, and the database works while we write. */
+/* Before the events of an unverified page: NULL, or the reason why it has none ("epoch", "pruned",
+ * "cursor" as in the protocol's reset; "later": a standby lags behind it). */
+void hub_turn_page_verified(struct hub *hub, size_t page, const char *reason);
+void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event);
+/* The answer to the plan's init query. NULL: the type is unknown or cannot be read. */
+void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t len);
+/* The turn is complete. Its events are in the streams of live clients and not written yet, so that
+ * the next turn can be sent first and the database works while we write. */
 void hub_turn_end(struct hub *hub);
-/* Writes it; to be called right after that. */
+/* Writes them. */
 void hub_turn_write(struct hub *hub);
-/* The turn broke off: nothing of it counts, the next one tells it again. */
+/* The turn broke off: the next one reads all of it again. */
 void hub_turn_abort(struct hub *hub);
 
-/* History went another way (a crash or a failover that lost commits): what was told since
- * `position` may not have happened. NULL: nothing is known to hold, begin anew. Between turns. */
+/* Between turns. History went another way (a crash or a failover lost commits): events since
+ * `position` may not have happened. NULL: no position is known to hold. */
 void hub_rewind(struct hub *hub, struct position *position);
 
-/* A NOTIFY passed through, outside turns: at most once. */
-void hub_publish(struct hub *hub, const char *uid, const char *text, size_t len, const char *type);
+/* Delivers a NOTIFY that is passed through: at most once, at any time. */
+void hub_publish(
+	struct hub *hub, const char *uid, const char *message, size_t len, const char *type);

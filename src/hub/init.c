@@ -1,78 +1,83 @@
-/* Answers to init: asked for by clients, fetched in a turn, once for all who asked the same, and
- * put into each one's stream exactly where that turn ends. */
-#include <string.h>
-
-#include "message.h"
+/* Answers to init: requested by clients, read in a turn once for all clients of a uid, and inserted
+ * into the stream of each where that turn ends. */
 #include "state.h"
 
-static size_t find_wish(struct hub *hub, const struct user *user, const char *type)
+/* The number of the query for a user's type in this turn, added when there is none;
+ * MAX_INIT_QUERIES when there is no room. */
+static size_t find_query(struct hub *hub, const struct user *user, const char *type)
 {
 	size_t i = 0;
-	while (i < hub->plan.n_wishes &&
-		(hub->answers[i].user != user || strcmp(hub->wishes[i].type, type) != 0))
+	while (i < hub->plan.n_init_queries &&
+		(hub->init_answers[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
 		i++;
-	if (i == hub->plan.n_wishes && i < MAX_WISHES) {
-		hub->wishes[i] = (struct wish){.type = type, .uid = user->uid};
-		hub->answers[i] = (struct answer){.user = user};
-		hub->plan.n_wishes++;
+	if (i == hub->plan.n_init_queries && i < MAX_INIT_QUERIES) {
+		hub->init_queries[i] = (struct init_query){.type = type, .uid = user->uid};
+		hub->init_answers[i] = (struct init_answer){.user = user};
+		hub->plan.n_init_queries++;
 	}
 	return i;
 }
 
-/* Those who are behind are answered when they are live: the answer's place is the bridge's
- * position. */
-void answers_plan(struct hub *hub)
+/* A client that is catching up is answered when it is live: the answer's place in its stream is the
+ * end of a turn. */
+void init_plan(struct hub *hub)
 {
 	if (!*hub->position->text)
 		return;
-	list_for_each (it, &hub->requests) {
-		struct request *request = LIST_OF(it, struct request, of_hub);
+	list_for_each (it, &hub->init_requests) {
+		struct init_request *request = LIST_OF(it, struct init_request, of_hub);
 		struct client *client = request->client;
-		if (!audience_live(client->audience) || client_full(client))
+		if (!audience_is_live(client->audience) || client_is_full(client))
 			continue;
-		size_t i = find_wish(hub, client->user, request->type);
-		if (i == MAX_WISHES) {
-			hub->asked = true;
+		size_t i = find_query(hub, client->user, request->type);
+		if (i == MAX_INIT_QUERIES) {
+			hub->turn_wanted = true;
 			return;
 		}
-		request->wish = i + 1;
+		const struct protocol *protocol = client->audience->protocol;
+		hub->init_answers[i].protocols[protocol->encoding] = protocol;
+		request->query = i + 1;
 	}
 }
 
-void answers_take(struct hub *hub, size_t wish, const char *text, size_t len)
+void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t len)
 {
-	if (text)
-		hub->answers[wish].block = websocket_text(text, len);
+	struct init_answer *answer = &hub->init_answers[query];
+	for (size_t i = 0; message && i < ENCODINGS; i++)
+		if (answer->protocols[i])
+			encoded_block(&answer->message, answer->protocols[i], message, len);
 }
 
-static void answer(struct hub *hub, struct request *request)
+static void answer_request(struct hub *hub, struct init_request *request)
 {
 	struct client *client = request->client;
-	struct block *block = hub->answers[request->wish - 1].block;
-	if (!audience_live(client->audience))
-		return; /* fell behind in this very turn: asks again when it is back */
-	if (block)
+	if (!audience_is_live(client->audience))
+		return; /* fell behind in this turn: the request stays until it is live again */
+	enum encoding encoding = client->audience->protocol->encoding;
+	struct block *block = hub->init_answers[request->query - 1].message.blocks[encoding];
+	if (block) {
 		client_insert(client, block);
-	if (block && request->ref && !client_plain(client))
-		client_tell(client, message_ack(request->ref));
-	if (!block)
-		client_complain(client, "unknown_type", "there is no such type", request->ref);
-	request_free(&request);
+		if (request->ref)
+			client_send_ack(client, request->ref);
+	} else {
+		client_send_error(client, "unknown_type", "unknown type", request->ref);
+	}
+	init_request_destroy(&request);
 }
 
-void answers_tell(struct hub *hub)
+void init_answer(struct hub *hub)
 {
-	list_for_each_safe (it, &hub->requests) {
-		struct request *request = LIST_OF(it, struct request, of_hub);
-		if (request->wish)
-			answer(hub, request);
+	list_for_each_safe (it, &hub->init_requests) {
+		struct init_request *request = LIST_OF(it, struct init_request, of_hub);
+		if (request->query)
+			answer_request(hub, request);
 	}
 }
 
-void answers_clear(struct hub *hub)
+void init_clear(struct hub *hub)
 {
-	for (size_t i = 0; i < hub->plan.n_wishes; i++)
-		block_unref(&hub->answers[i].block);
-	list_for_each (it, &hub->requests)
-		LIST_OF(it, struct request, of_hub)->wish = 0;
+	for (size_t i = 0; i < hub->plan.n_init_queries; i++)
+		encoded_clear(&hub->init_answers[i].message);
+	list_for_each (it, &hub->init_requests)
+		LIST_OF(it, struct init_request, of_hub)->query = 0;
 }

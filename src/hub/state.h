@@ -1,162 +1,157 @@
-/* What the parts of the hub share: hub.c (who is here), client.c (one of them), fanout.c (a turn
- * for all of them), catchup.c (those who are behind) and answers.c (to init). */
+/* The state that the files of the hub share. Calls point down this list: hub.c, turn.c and
+ * commands.c (entry points); catchup.c and init.c (what a turn reads for some clients); delivery.c
+ * (appending and writing for all of them); client.c (one of them); audience.c, batch.c, users.c. */
 #pragma once
 
 #include <string.h>
 
-#include "client.h"
+#include "audience.h"
+#include "hub.h"
 #include "list.h"
-#include "plan.h"
-#include "registry.h"
-#include "settings.h"
-#include "websocket.h"
-#include "window.h"
 
 struct client {
 	struct list of_hub;
 	struct list of_audience;
 	struct hub *hub;
 	struct user *user;
-	struct audience *audience; /* NULL once closed by us */
+	struct audience *audience; /* NULL once we closed it */
 	struct reader reader;
 	const struct transport *transport;
 	void *conn;
-	struct request *requests; /* init commands that are not answered yet */
-	uint32_t progress_ms;	  /* when bytes last went out; of meaning while some are waiting */
-	uint16_t n_requests;
-	bool waiting; /* asked the transport for a wake */
-	bool greeted; /* has got its hello, or needs none; until then all else is held back */
+	struct init_request *init_requests; /* not answered yet */
+	uint32_t progress_ms; /* when bytes last went out; of use while some are waiting */
+	uint16_t n_init_requests;
+	bool awaits_wake; /* asked the transport for a wake */
+	bool hello_sent;  /* or not needed; until then everything else is held back */
 };
 
-/* An init that a client waits for. */
-struct request {
+struct init_request {
 	struct list of_hub;
-	struct request *next; /* of the client's */
+	struct init_request *next; /* of the client */
 	struct client *client;
 	char *type;
-	char *ref;   /* NULL: none */
-	size_t wish; /* this turn's wish + 1; 0: not in this turn */
+	char *ref;    /* NULL: none */
+	size_t query; /* index in this turn's plan + 1; 0: not in this turn */
 };
 
-/* What a turn fetches beside the pull, at most; the rest waits for the next one. */
+/* Limits of what a turn reads besides the pull; the rest waits for the next turn. */
 #define MAX_PAGES 16384
-#define MAX_PAGE_EVENTS 16384
-#define MAX_WISHES 256
+#define MAX_INIT_QUERIES 256
 
-/* A wish of the plan and its answer. */
-struct answer {
-	const struct user *user; /* only compared, never followed */
-	struct block *block;	 /* NULL: there is none */
+struct init_answer {
+	const struct user *user; /* compared, never followed */
+	/* Of the clients that asked, one per encoding; NULL: nobody takes that encoding. */
+	const struct protocol *protocols[ENCODINGS];
+	struct encoded message; /* empty: unknown type */
 };
 
 struct hub {
 	const struct settings *settings;
-	struct registry *registry;
+	struct users *users;
 	struct list clients;
 	size_t n_clients;
-	size_t n_waiting; /* of them, those with waiting set */
+	size_t n_awaiting_wake; /* of the clients */
 	void (*wanted)(void *ctx);
 	void *wanted_ctx;
-	bool asked; /* wanted was called since the last plan */
+	bool turn_wanted; /* wanted was called since the last plan */
 
-	struct position *position;	    /* what live clients have been told up to */
-	uint32_t history;		    /* counts hub_rewind */
-	uint64_t cursors_ms;		    /* when quiet clients were last told a cursor */
-	uint64_t serial;		    /* counts positions */
-	uint64_t planned_ms, pages_from_ms; /* the last plan, and when pages may be read again */
-	bool put_off;
-	struct list behind; /* those that are catching up */
-	struct list requests;
+	struct position *position; /* live clients have everything up to here */
+	uint32_t history;	   /* counts hub_rewind */
+	uint64_t serial;	   /* counts positions */
+	uint64_t idle_cursors_ms;  /* when quiet clients last got a cursor */
+	uint64_t planned_ms;	   /* the last plan, */
+	uint64_t pages_from_ms;	   /* and when pages may be read again */
+	bool pages_postponed;
+	struct list catching_up; /* catchup.of_hub */
+	struct list init_requests;
 
 	/* this turn */
 	bool in_turn;
-	struct position *to; /* NULL until the pull's snapshot is known */
-	int64_t told;	     /* last event of the pull */
-	int64_t flushed;     /* last event of the pull that is in the runs */
-	struct list touched; /* batches: what is pending */
+	struct position *to;   /* NULL until the pull's snapshot is known */
+	int64_t last_event_id; /* of the pull */
+	int64_t flushed_id;    /* last event of the pull that is in the streams */
+	struct list dirty;     /* batch.of_dirty */
 	size_t pending_bytes;
 	struct plan plan;
-	struct page *pages; /* room for MAX_PAGES, and whose they are */
-	struct behind **pagers;
-	struct wish wishes[MAX_WISHES];
-	struct answer answers[MAX_WISHES];
+	struct page *pages;	      /* room for MAX_PAGES, */
+	struct catchup **page_owners; /* and whose they are; NULL: gone, or not read */
+	struct init_query init_queries[MAX_INIT_QUERIES];
+	struct init_answer init_answers[MAX_INIT_QUERIES];
 };
 
 /* client.c */
 
-/* Writes what the client has before it, as far as its connection takes it. */
-void client_pump(struct client *client);
-/* Asks for client_writable if the connection is congested. */
-void client_await(struct client *client);
-/* True when everything that it was given is on its way. */
-bool client_drained(struct client *client);
-/* True when more is queued than send_buffer allows: what it asks for has to wait. */
-bool client_full(const struct client *client);
-/* Bytes have gone out, or can. */
-void client_progressed(struct client *client);
-/* Milliseconds since then. */
-uint32_t client_waits(const struct client *client);
-/* Puts a message for this client alone behind all that it has been given. */
-void client_tell(struct client *client, char *text);
-void client_insert(struct client *client, struct block *block);
-void client_hello(struct client *client, const char *cursor, bool resumed);
-/* Tells a v1 client what is wrong with its message; a plain one would not understand. */
-void client_complain(struct client *client, const char *code, const char *text, const char *ref);
-bool client_plain(const struct client *client);
-/* Moves to another audience of its user, its reader being taken care of. */
-void client_move(struct client *client, struct audience *to);
-/* Closes from our side: leaves its audience at once, and waits for client_gone. */
-void client_close(struct client *client, uint16_t code, const char *reason);
-void request_free(struct request **request);
-
-/* From the connection's side: writes on; true when all is taken and it needs a turn. */
+/* Writes as much as the connection takes. */
+void client_write(struct client *client);
+/* Writes on after a wake; true when it needs a turn and everything before is written. */
 bool client_resume(struct client *client);
-/* Leaves its audience, and waits for nothing any more. */
+/* Asks for client_writable if the connection is congested. */
+void client_await_wake(struct client *client);
+/* True when everything for it is written. */
+bool client_is_drained(struct client *client);
+/* True when more is queued than send_buffer allows: its requests wait. */
+bool client_is_full(const struct client *client);
+/* Bytes have gone out, or can. */
+void client_note_progress(struct client *client);
+/* Milliseconds since then. */
+uint32_t client_stalled_ms(const struct client *client);
+/* Sends a block to this client alone, behind everything that it was given. */
+void client_insert(struct client *client, struct block *block);
+/* Control messages; clients without them get nothing. */
+void client_send_hello(struct client *client, const char *cursor, bool resumed);
+void client_send_cursor(struct client *client, const char *cursor);
+void client_send_reset(struct client *client, const char *reason);
+void client_send_ack(struct client *client, const char *ref);
+void client_send_error(struct client *client, const char *code, const char *text, const char *ref);
+/* Makes it a member of another audience of its user; its reader is moved by the caller. */
+void client_set_audience(struct client *client, struct audience *audience);
+/* Closes the connection: leaves the audience at once, and is freed by client_gone. */
+void client_close(struct client *client, uint16_t code, const char *reason);
+/* Releases everything that it has from the hub. */
 void client_finish(struct client *client);
+void init_request_destroy(struct init_request **request);
+
+/* delivery.c */
+
+/* Adds a block for an audience, to be appended and written by the next flush. */
+void delivery_add(struct hub *hub, struct audience *audience, struct block *block, int64_t id);
+/* Appends the pending blocks to the streams. */
+void delivery_append(struct hub *hub);
+/* Writes them. */
+void delivery_write(struct hub *hub);
+void delivery_flush(struct hub *hub);
+void delivery_flush_if_large(struct hub *hub);
+/* Adds a cursor behind the pending events of live audiences, for the same write. */
+void delivery_add_cursors(struct hub *hub);
+/* Sends a cursor to live audiences that had no event since their last one. */
+void delivery_send_idle_cursors(struct hub *hub);
+
+/* catchup.c */
+
+void catchup_plan(struct hub *hub);
+/* Makes audiences live, or moves their windows on. */
+void catchup_settle(struct hub *hub);
+void catchup_clear(struct hub *hub);
+
+/* init.c */
+
+void init_plan(struct hub *hub);
+void init_answer(struct hub *hub);
+void init_clear(struct hub *hub);
 
 /* turn.c */
 
 /* Asks for a turn. */
 void turn_want(struct hub *hub);
 
-/* delivery.c */
-
-/* Adds a frame for an audience, to be appended and written by the next flush. */
-void delivery_add(struct hub *hub, struct audience *audience, struct block *frame, int64_t id);
-/* Appends what is pending to the runs. */
-void delivery_append(struct hub *hub);
-/* Writes it. */
-void delivery_write(struct hub *hub);
-void delivery_flush(struct hub *hub);
-void delivery_flush_if_large(struct hub *hub);
-/* The cursor goes behind the batch, in the same write. */
-void delivery_cursors(struct hub *hub);
-/* Tells quiet v1 clients where they could resume. */
-void delivery_idle_cursors(struct hub *hub);
-
-/* catchup.c */
-
-void catchup_plan(struct hub *hub);
-void catchup_resume(struct hub *hub, size_t page, const char *reason);
-void catchup_page(struct hub *hub, size_t page, const struct event *event);
-void catchup_settle(struct hub *hub);
-void catchup_clear(struct hub *hub);
-
-/* answers.c */
-
-void answers_plan(struct hub *hub);
-void answers_take(struct hub *hub, size_t wish, const char *text, size_t len);
-void answers_tell(struct hub *hub);
-void answers_clear(struct hub *hub);
-
 /* The audience has a window now. */
-static inline void hub_behind(struct hub *hub, struct audience *audience)
+static inline void hub_add_catchup(struct hub *hub, struct audience *audience)
 {
-	if (list_empty(&audience->behind->of_hub))
-		list_append(&hub->behind, &audience->behind->of_hub);
+	if (list_empty(&audience->catchup->of_hub))
+		list_append(&hub->catching_up, &audience->catchup->of_hub);
 }
 
-/* The number of the position that this turn ends with. */
+/* The serial of the position that this turn ends with. */
 static inline uint64_t hub_next_serial(const struct hub *hub)
 {
 	return hub->serial + (strcmp(hub->position->text, hub->to->text) != 0);

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "window.h"
+#include "position.h"
 
 struct past;
 

@@ -174,7 +174,7 @@ static struct event event_of(const struct row *row)
 		.broadcast = row_bool(row, EVENT_BROADCAST),
 		.type = row_text(row, EVENT_TYPE, NULL),
 	};
-	event.text = row_text(row, EVENT_MESSAGE, &event.len);
+	event.message = row_text(row, EVENT_MESSAGE, &event.message_len);
 	return event;
 }
 
@@ -196,10 +196,10 @@ static void on_page_row(void *ctx, const struct row *row)
 	struct event event = event_of(row);
 	size_t page = (size_t)row_int(row, EVENT_PAGE) - 1;
 	if (!event.id) {
-		hub_turn_resume(journal->hub, page, row_text(row, EVENT_TYPE, NULL));
+		hub_turn_page_verified(journal->hub, page, row_text(row, EVENT_TYPE, NULL));
 		return;
 	}
-	hub_turn_page(journal->hub, page, &event);
+	hub_turn_page_event(journal->hub, page, &event);
 }
 
 static void on_init_row(void *ctx, const struct row *row)
@@ -311,7 +311,7 @@ static void add_page(struct pgarray arrays[PAGE_ARRAYS], const struct page *page
 	pgarray_add(&arrays[FROMS], window->from->text);
 	pgarray_add(&arrays[TOS], window->to ? window->to->text : NULL);
 	pgarray_add_int(&arrays[AFTERS], window->after);
-	pgarray_add(&arrays[CHECKS], page->check ? "t" : "f");
+	pgarray_add(&arrays[CHECKS], page->unverified ? "t" : "f");
 }
 
 static void ask_pages(struct journal *journal, const struct plan *plan)
@@ -325,7 +325,7 @@ static void ask_pages(struct journal *journal, const struct plan *plan)
 		add_page(arrays, &plan->pages[i]);
 	for (size_t i = 0; i < PAGE_ARRAYS; i++)
 		params[i] = pgarray_end(&arrays[i]);
-	snprintf(rows, sizeof(rows), "%zu", plan->page_rows);
+	snprintf(rows, sizeof(rows), "%zu", plan->page_events);
 	params[PAGE_ARRAYS] = rows;
 	ask(journal, (struct query){.sql = pages_sql,
 			     .params = params,
@@ -341,9 +341,9 @@ static void ask_wishes(struct journal *journal, const struct plan *plan)
 	struct pgarray types, uids;
 	pgarray_begin(&types);
 	pgarray_begin(&uids);
-	for (size_t i = 0; i < plan->n_wishes; i++) {
-		pgarray_add(&types, plan->wishes[i].type);
-		pgarray_add(&uids, plan->wishes[i].uid);
+	for (size_t i = 0; i < plan->n_init_queries; i++) {
+		pgarray_add(&types, plan->init_queries[i].type);
+		pgarray_add(&uids, plan->init_queries[i].uid);
 	}
 	const char *params[] = {pgarray_end(&types), pgarray_end(&uids)};
 	ask(journal, (struct query){.name = "init",
@@ -361,7 +361,7 @@ void journal_turn(struct journal *journal, enum lock lock)
 	journal->in_turn = true;
 	journal->result = (struct turn_result){0};
 	const struct plan *plan = hub_turn_plan(journal->hub);
-	bool alone = !plan->n_pages && !plan->n_wishes;
+	bool alone = !plan->n_pages && !plan->n_init_queries;
 
 	ask_lock(journal, lock);
 	if (!alone)
@@ -372,7 +372,7 @@ void journal_turn(struct journal *journal, enum lock lock)
 	ask_pull(journal, alone);
 	if (plan->n_pages)
 		ask_pages(journal, plan);
-	if (plan->n_wishes)
+	if (plan->n_init_queries)
 		ask_wishes(journal, plan);
 	if (!alone)
 		ask(journal, (struct query){.sql = "commit", .done = on_end});

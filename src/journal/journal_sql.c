@@ -8,7 +8,7 @@
  * another way. */
 #include "journal_sql.h"
 
-#include "window.h"
+#include "position.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)

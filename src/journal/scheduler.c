@@ -106,7 +106,7 @@ static uint64_t rest_of_cycle(const struct turns *turns, size_t events)
 static bool next_pause(const struct turns *turns, size_t events, uint64_t *ms)
 {
 	bool sleeps = turns->asleep && may_sleep(turns);
-	if (hub_put_off(turns->hub))
+	if (hub_pages_postponed(turns->hub))
 		*ms = CYCLE_MIN;
 	else if (turns->poll)
 		*ms = (uint64_t)turns->settings->poll_interval;

@@ -12,7 +12,6 @@
 #include "log.h"
 #include "metrics.h"
 #include "utf8.h"
-#include "websocket.h"
 #include "wheel.h"
 
 /* Deadlines are looked at so many times in the shorter of ping_interval and ping_timeout: each look
@@ -49,6 +48,8 @@ struct conn {
 	uint32_t untaken;    /* bytes up to its end that the peer had not taken at the last look */
 	uint32_t heard;	     /* when something last came, loop time in ms */
 	uint8_t ear;
+	uint8_t protocol; /* index of protocols */
+	uint8_t ping_len;
 	bool closing; /* our Close is out, or the connection is broken */
 	bool woken;   /* the client wants to hear when it can write */
 	bool pinged;
@@ -206,8 +207,8 @@ static void transport_close(void *ctx, uint16_t code, const char *reason)
 		return;
 
 	log_debug("closing a connection: %u %s", code, reason);
-	unsigned char frame[WEBSOCKET_CLOSE_MAX];
-	if (write_raw(conn, frame, websocket_close(frame, code, reason)))
+	unsigned char frame[PROTOCOL_CONTROL_MAX];
+	if (write_raw(conn, frame, protocols[conn->protocol].close(frame, code, reason)))
 		end_after(conn, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_WAIT);
 }
 
@@ -240,18 +241,18 @@ static uint32_t count_untaken(const struct conn *conn)
 	return (uint32_t)(unacknowledged - conn->since_ping);
 }
 
-/* A byte of payload, since lws keeps an empty pong to itself. */
-static const unsigned char ping[] = {0x89, 1, '.'};
-
 static void send_ping(struct conn *conn)
 {
 	/* With nothing written since a ping that was answered, the kernel need not be asked. */
 	bool alone = !conn->untaken && !conn->since_ping;
-	if (!write_raw(conn, ping, sizeof ping))
+	unsigned char ping[PROTOCOL_CONTROL_MAX];
+	size_t len = protocols[conn->protocol].ping(ping);
+	if (!write_raw(conn, ping, len))
 		return;
+	conn->ping_len = (uint8_t)len;
 	conn->pinged = true;
 	conn->since_ping = 0;
-	conn->untaken = alone ? sizeof ping : count_untaken(conn);
+	conn->untaken = alone ? (uint32_t)len : count_untaken(conn);
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_timeout);
 }
 
@@ -261,7 +262,7 @@ static bool still_taking(struct conn *conn)
 {
 	uint32_t before = conn->untaken;
 	conn->untaken = count_untaken(conn);
-	return before > sizeof ping && conn->untaken < before;
+	return before > conn->ping_len && conn->untaken < before;
 }
 
 static void drop_silent(struct conn *conn)
@@ -334,11 +335,12 @@ size_t conn_size(void)
 	return sizeof(struct conn);
 }
 
-void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kind kind,
-	const struct handshake *handshake)
+void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi,
+	const struct protocol *protocol, const struct handshake *handshake)
 {
 	*conn = (struct conn){
 		.wsi = wsi,
+		.protocol = (uint8_t)(protocol - protocols),
 		.conns = conns,
 		.heard = (uint32_t)now_ms(conns),
 	};
@@ -349,13 +351,13 @@ void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kin
 	uint16_t code = CLOSE_BAD_REQUEST;
 	const char *reason = handshake_refusal(handshake);
 	if (!reason) {
-		const struct client_request request = {
+		const struct client_config config = {
 			.uid = handshake->uid,
 			.types = handshake->types,
 			.since = handshake->since,
-			.kind = kind,
+			.protocol = protocol,
 		};
-		conn->client = hub_join(conns->hub, &request, &transport, conn, &code, &reason);
+		conn->client = hub_join(conns->hub, &config, &transport, conn, &code, &reason);
 	}
 	if (!conn->client)
 		transport_close(conn, code, reason);

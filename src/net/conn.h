@@ -69,8 +69,8 @@ struct conn;
 
 size_t conn_size(void);
 /* The handshake is through: registers the client, or closes. */
-void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi, enum kind kind,
-	const struct handshake *handshake);
+void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi,
+	const struct protocol *protocol, const struct handshake *handshake);
 /* A piece of a message. */
 void conn_receive(struct conn *conn, const char *piece, size_t len);
 /* A pong came: the peer is there, and has taken all up to the ping. */

@@ -130,7 +130,7 @@ static int established(struct server *server, struct lws *wsi, struct conn *conn
 	struct handshake handshake = {0};
 	arrived(server, wsi);
 	read_query(wsi, &handshake);
-	conn_open(conn, server->conns, wsi, (enum kind)lws_get_protocol(wsi)->id, &handshake);
+	conn_open(conn, server->conns, wsi, &protocols[lws_get_protocol(wsi)->id], &handshake);
 	handshake_clear(&handshake);
 	return 0;
 }
@@ -179,11 +179,12 @@ static int on_event(
 
 /* ---- lws ---- */
 
-#define CLIENT_PROTOCOL(protocol, kind)                                                            \
+#define CLIENT_PROTOCOL(number)                                                                    \
 	{                                                                                          \
-		.name = (protocol), .callback = on_event, .per_session_data_size = conn_size(),    \
+		.name = protocols[number].name, .callback = on_event,                              \
+		.per_session_data_size = conn_size(),                                              \
 		.rx_buffer_size = 128, /* least that takes a control frame in one */               \
-			.id = (kind), .tx_packet_size = 1 << 20,                                   \
+			.id = (number), .tx_packet_size = 1 << 20,                                 \
 	}
 
 static void forward_log(int level, const char *line)
@@ -225,9 +226,9 @@ static bool create_context(struct server *server)
 
 static bool create_clients_vhost(struct server *server)
 {
-	const struct lws_protocols protocols[] = {
-		CLIENT_PROTOCOL("", KIND_PLAIN),
-		CLIENT_PROTOCOL("pgcast.v1", KIND_V1),
+	const struct lws_protocols client_protocols[] = {
+		CLIENT_PROTOCOL(PROTOCOL_PLAIN),
+		CLIENT_PROTOCOL(PROTOCOL_V1),
 		{0},
 	};
 	const char *www = server->config.settings->www;
@@ -241,7 +242,7 @@ static bool create_clients_vhost(struct server *server)
 		.retry_and_idle_policy = &no_watch,
 		.vhost_name = "clients",
 		.port = CONTEXT_PORT_NO_LISTEN,
-		.protocols = protocols,
+		.protocols = client_protocols,
 		.mounts = *www ? &server->pages : NULL,
 		.headers = &http_page_headers,
 		.alpn = "http/1.1",
@@ -253,14 +254,14 @@ static bool create_clients_vhost(struct server *server)
 
 static bool create_admin_vhost(struct server *server)
 {
-	static const struct lws_protocols protocols[] = {
+	static const struct lws_protocols admin_protocols[] = {
 		{.name = "admin", .callback = admin_callback, .tx_packet_size = 1 << 20},
 		{0},
 	};
 	const struct lws_context_creation_info info = {
 		.vhost_name = "admin",
 		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
-		.protocols = protocols,
+		.protocols = admin_protocols,
 		.user = &server->admin,
 		.alpn = "http/1.1",
 	};

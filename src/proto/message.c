@@ -10,13 +10,13 @@
 
 #include "alloc.h"
 
-/* Deeper nesting than any message of ours needs, and little enough stack to print it again. */
-#define DEPTH_MAX 32
+/* Nesting of a message; bounds the stack that printing it again takes. */
+#define MAX_DEPTH 32
 
 #define PLAIN (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 
 static const char *const commands[] = {
-#define COMMAND(id, name, help) [COMMAND_##id] = name,
+#define COMMAND(id, name) [COMMAND_##id] = #name,
 #include "commands.def"
 #undef COMMAND
 };
@@ -26,8 +26,9 @@ static size_t digits(const char *text)
 	return strspn(text, "0123456789");
 }
 
-/* RFC 8259, 6, for what has a fraction or an exponent: json-c keeps its text and is not strict. */
-static bool strict_double(const char *text)
+/* True for a number with a fraction or an exponent by RFC 8259, 6: json-c keeps its text and is not
+ * strict. */
+static bool is_strict_double(const char *text)
 {
 	text += *text == '-';
 	size_t whole = digits(text);
@@ -43,43 +44,43 @@ static bool strict_double(const char *text)
 	return *text == '\0' || *text == 'e' || *text == 'E';
 }
 
-/* What json-c has made of the number is the number: it bounds integers, which would let a uid of
- * many digits become somebody else's, and it reads NaN, Infinity and forms that browsers do not. */
-static bool exact(json_object *value)
+/* False for a number that json-c changes or a browser refuses: json-c clamps integers, which would
+ * turn a uid of many digits into another one, and reads NaN and Infinity. */
+static bool is_exact(json_object *value)
 {
 	if (json_object_is_type(value, json_type_double))
 		return isfinite(json_object_get_double(value)) &&
-		       strict_double(json_object_get_string(value));
+		       is_strict_double(json_object_get_string(value));
 	if (json_object_is_type(value, json_type_int))
 		return json_object_get_int64(value) != INT64_MIN &&
 		       json_object_get_uint64(value) != UINT64_MAX;
 	return true;
 }
 
-static bool all_exact(json_object *value)
+static bool are_exact(json_object *value)
 {
 	if (json_object_is_type(value, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(value); i++) {
-			if (!all_exact(json_object_array_get_idx(value, i)))
+			if (!are_exact(json_object_array_get_idx(value, i)))
 				return false;
 		}
 	} else if (json_object_is_type(value, json_type_object)) {
 		struct json_object_iterator it = json_object_iter_begin(value);
 		struct json_object_iterator end = json_object_iter_end(value);
 		for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-			if (!all_exact(json_object_iter_peek_value(&it)))
+			if (!are_exact(json_object_iter_peek_value(&it)))
 				return false;
 		}
 	}
-	return exact(value);
+	return is_exact(value);
 }
 
-/* The object that the whole text is, or NULL. */
+/* NULL unless the whole text is one object. */
 static json_object *parse_object(const char *text, size_t len)
 {
 	if (len > INT_MAX)
 		return NULL;
-	json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+	json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
 	if (!tokener)
 		return NULL;
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
@@ -87,15 +88,15 @@ static json_object *parse_object(const char *text, size_t len)
 	bool whole = json_tokener_get_error(tokener) == json_tokener_success &&
 		     json_tokener_get_parse_end(tokener) == len;
 	json_tokener_free(tokener);
-	if (!whole || !json_object_is_type(value, json_type_object) || !all_exact(value)) {
+	if (!whole || !json_object_is_type(value, json_type_object) || !are_exact(value)) {
 		json_object_put(value);
 		return NULL;
 	}
 	return value;
 }
 
-/* A copy of the member's text; NULL when it is no text, or has a NUL, which none of ours has. */
-static char *member_text(json_object *object, const char *key)
+/* A copy of a member's string; NULL when it is not a string, or has a NUL. */
+static char *member_string(json_object *object, const char *key)
 {
 	json_object *value = json_object_object_get(object, key);
 	if (!json_object_is_type(value, json_type_string))
@@ -121,16 +122,16 @@ static enum command command_of(const char *name)
 static bool read_message(struct message *message, json_object *object, const char **error)
 {
 	json_object *ignored, *ref;
-	char *cmd = member_text(object, "cmd");
+	char *cmd = member_string(object, "cmd");
 	if (!cmd) {
-		*error = "\"cmd\" is missing, or is not a text";
+		*error = "\"cmd\" must be a string";
 		return false;
 	}
 	message->command = command_of(cmd);
 	free(cmd);
-	message->type = member_text(object, "type");
+	message->type = member_string(object, "type");
 	if (!message->type && json_object_object_get_ex(object, "type", &ignored)) {
-		*error = "\"type\" is not a text";
+		*error = "\"type\" must be a string";
 		return false;
 	}
 	if (json_object_object_get_ex(object, "ref", &ref))
@@ -143,7 +144,7 @@ bool message_parse(struct message *message, const char *text, size_t len, const 
 	*message = (struct message){.command = COMMAND_UNKNOWN};
 	json_object *object = parse_object(text, len);
 	if (!object) {
-		*error = "not a JSON object, or a number in it is out of range";
+		*error = "must be a JSON object, with no number out of range";
 		return false;
 	}
 	bool ok = read_message(message, object, error);
@@ -163,7 +164,7 @@ static void add_text(json_object *object, const char *key, const char *text)
 	json_object_object_add(object, key, json_object_new_string(text));
 }
 
-/* Puts JSON text in as it is: json-c then prints it where the value would be. */
+/* Adds JSON text, which json-c prints as it is in place of a value. */
 static void add_json(json_object *object, const char *key, const char *json)
 {
 	json_object *value = json_object_new_object();
@@ -180,7 +181,7 @@ static json_object *control(const char *op)
 	return object;
 }
 
-/* Prints and frees. */
+/* Prints the object and releases it. */
 static char *finish(json_object *object)
 {
 	char *text = to_text(object);
@@ -230,14 +231,14 @@ char *message_ack(const char *ref)
 	return finish(object);
 }
 
-/* The uid as text: a number's digits are those that the payload has. */
+/* The uid as text; a number keeps the digits of the payload. */
 static char *payload_uid(json_object *payload)
 {
 	json_object *value = json_object_object_get(payload, "uid");
 	if (json_object_is_type(value, json_type_int) ||
 		json_object_is_type(value, json_type_double))
 		return xstrdup(json_object_get_string(value));
-	return member_text(payload, "uid");
+	return member_string(payload, "uid");
 }
 
 char *message_channel(const char *channel, const char *payload, char **uid)

@@ -1,27 +1,26 @@
-/* The JSON of the protocol that is made or read in C: what clients send, control messages, and
- * NOTIFY payloads that are passed through. The only user of json-c; rows never come through here.
- */
+/* The JSON that is written or read in C: messages from clients, control messages, and NOTIFY
+ * payloads that are passed through. The only user of json-c; the JSON of rows is made by SQL. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One row per command a client may send: see commands.def. */
 enum command {
-#define COMMAND(id, name, help) COMMAND_##id,
+#define COMMAND(id, name) COMMAND_##id,
 #include "commands.def"
 #undef COMMAND
-	COMMAND_UNKNOWN, /* well-formed, but not ours */
+	COMMAND_UNKNOWN, /* well-formed, but no row of commands.def */
 };
 
+/* A message from a client. */
 struct message {
 	enum command command;
-	char *type; /* NULL when absent */
-	char *ref;  /* the ref's JSON text, NULL when absent */
+	char *type; /* NULL: absent */
+	char *ref;  /* JSON text; NULL: absent */
 };
 
-/* Reads a client's message. False: it is not a JSON object with a text "cmd"; *error says what is
- * wrong (static text). The caller clears a message that was read. */
+/* Reads a message. False unless it is a JSON object with a string "cmd"; *error says why (static
+ * text). The caller clears a message that was read. */
 bool message_parse(struct message *message, const char *text, size_t len, const char **error);
 void message_clear(struct message *message);
 
@@ -34,5 +33,5 @@ char *message_ack(const char *ref);
 
 /* A NOTIFY payload of a passed-through channel: {"uid":"u1", ...}. Returns the message for the
  * clients of *uid (type: the channel, op: publish, data: the payload), both freed by the caller;
- * NULL when the payload is not a JSON object with a text or number "uid". */
+ * NULL unless the payload is a JSON object with a string or number "uid". */
 char *message_channel(const char *channel, const char *payload, char **uid);

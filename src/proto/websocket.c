@@ -5,16 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
+#include "message.h"
 #include "utf8.h"
 
-/* RFC 6455, 5.2. What a server sends is not masked. */
+/* RFC 6455, 5.2. */
 #define FIN 0x80
 #define OPCODE_CONTINUATION 0x0
 #define OPCODE_TEXT 0x1
 #define OPCODE_CLOSE 0x8
+#define OPCODE_PING 0x9
 #define SHORT_PAYLOAD 125 /* longest that fits the first length field */
-#define LENGTH_16 126	  /* says that two bytes of length follow */
+#define LENGTH_16 126	  /* two bytes of length follow */
 #define LONG_HEADER 4
 #define CLOSE_REASON_MAX 123
 
@@ -77,7 +78,23 @@ struct block *websocket_text(const char *text, size_t len)
 	return block;
 }
 
-size_t websocket_close(unsigned char out[WEBSOCKET_CLOSE_MAX], uint16_t code, const char *reason)
+struct block *websocket_cursor(const char *cursor)
+{
+	char *text = message_cursor(cursor);
+	struct block *block = websocket_text(text, strlen(text));
+	free(text);
+	return block;
+}
+
+/* One byte of payload, because lws does not report an empty pong. */
+size_t websocket_ping(unsigned char *out)
+{
+	size_t at = put_header(out, FIN | OPCODE_PING, 1);
+	out[at++] = '.';
+	return at;
+}
+
+size_t websocket_close(unsigned char *out, uint16_t code, const char *reason)
 {
 	size_t len = strlen(reason);
 	if (len > CLOSE_REASON_MAX)

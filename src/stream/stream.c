@@ -7,11 +7,11 @@
 #include "alloc.h"
 
 struct node {
-	uint32_t refs;	     /* readers on it, the node before, the run whose tail it is */
-	bool detour;	     /* belongs to one reader */
-	struct block *block; /* NULL: the end of a run, or an empty link to the next */
+	uint32_t refs;	     /* readers on it, the node before, the stream whose tail it is */
+	bool is_private;     /* belongs to one reader */
+	struct block *block; /* NULL: the end of a stream, or an empty link to the next */
 	struct node *next;
-	struct window mark; /* from NULL: none */
+	struct window resume_point; /* from NULL: none */
 };
 
 static struct node *node_create(uint32_t refs)
@@ -26,7 +26,7 @@ static void node_unref(struct node *node)
 	while (node && --node->refs == 0) {
 		struct node *next = node->next;
 		block_unref(&node->block);
-		window_clear(&node->mark);
+		window_clear(&node->resume_point);
 		free(node);
 		node = next;
 	}
@@ -38,40 +38,40 @@ static struct node *node_ref(struct node *node)
 	return node;
 }
 
-void run_init(struct run *run)
+void stream_init(struct stream *stream)
 {
-	run->tail = node_create(1);
+	stream->tail = node_create(1);
 }
 
-void run_finish(struct run *run)
+void stream_finish(struct stream *stream)
 {
-	if (!run)
+	if (!stream)
 		return;
-	node_unref(run->tail);
-	run->tail = NULL;
+	node_unref(stream->tail);
+	stream->tail = NULL;
 }
 
-void run_append(struct run *run, struct block *block, const struct window *mark)
+void stream_append(struct stream *stream, struct block *block, const struct window *resume_point)
 {
-	struct node *filled = run->tail;
+	struct node *filled = stream->tail;
 	assert(!filled->block && !filled->next);
 	filled->block = block_ref(block);
-	if (mark)
-		filled->mark = window_copy(mark);
+	if (resume_point)
+		filled->resume_point = window_copy(resume_point);
 	filled->next = node_create(2);
-	run->tail = filled->next;
+	stream->tail = filled->next;
 	node_unref(filled);
 }
 
-void run_continue(struct run *run, struct run *into)
+void stream_continue(struct stream *stream, struct stream *into)
 {
-	assert(!run->tail->next);
-	run->tail->next = node_ref(into->tail);
+	assert(!stream->tail->next);
+	stream->tail->next = node_ref(into->tail);
 }
 
-void reader_attach(struct reader *reader, struct run *run)
+void reader_attach(struct reader *reader, struct stream *stream)
 {
-	*reader = (struct reader){.at = node_ref(run->tail)};
+	*reader = (struct reader){.at = node_ref(stream->tail)};
 }
 
 void reader_finish(struct reader *reader)
@@ -110,12 +110,11 @@ void reader_advance(struct reader *reader, size_t len)
 		step(reader);
 }
 
-/* Appends a node of the reader's own to a detour whose last node is *last; the detour is made when
- * there is none. */
-static void detour_add(struct node **first, struct node **last, struct block *block)
+/* Appends a node to the private segment from *first to *last, both NULL when it is empty. */
+static void private_add(struct node **first, struct node **last, struct block *block)
 {
 	struct node *node = node_create(1);
-	node->detour = true;
+	node->is_private = true;
 	node->block = block_ref(block);
 	if (*last)
 		(*last)->next = node;
@@ -128,54 +127,54 @@ void reader_prepend(struct reader *reader, struct block *block)
 {
 	struct node *first = NULL, *last = NULL;
 	assert(!reader->sent);
-	detour_add(&first, &last, block);
+	private_add(&first, &last, block);
 	last->next = reader->at;
 	reader->at = first;
 	reader->queued += block->len;
 }
 
-/* Copies the nodes before `end` (their blocks stay shared) into a detour. */
-static void detour_copy(
+/* Copies the nodes before `end` (their blocks stay shared) into a private segment. */
+static void private_copy(
 	struct node **first, struct node **last, const struct node *from, const struct node *end)
 {
 	for (; from != end; from = from->next)
 		if (from->block)
-			detour_add(first, last, from->block);
+			private_add(first, last, from->block);
 }
 
-void reader_insert(struct reader *reader, struct run *run, struct block *block)
+void reader_insert(struct reader *reader, struct stream *stream, struct block *block)
 {
 	struct node *first = NULL, *last = NULL;
-	detour_copy(&first, &last, reader->at, run->tail);
-	detour_add(&first, &last, block);
-	last->next = node_ref(run->tail);
+	private_copy(&first, &last, reader->at, stream->tail);
+	private_add(&first, &last, block);
+	last->next = node_ref(stream->tail);
 	node_unref(reader->at);
 	reader->at = first;
 	reader->queued += block->len;
 }
 
-/* The last node that must not be given up: half written, or made for this reader. */
+/* The last node that must be kept: half written, or private. */
 static const struct node *last_kept(const struct reader *reader)
 {
 	const struct node *kept = reader->sent ? reader->at : NULL;
 	for (const struct node *node = reader->at; node; node = node->next)
-		if (node->detour)
+		if (node->is_private)
 			kept = node;
 	return kept;
 }
 
-bool reader_give_up(struct reader *reader, struct window *rest)
+bool reader_abandon(struct reader *reader, struct window *rest)
 {
 	const struct node *kept = last_kept(reader);
-	const struct node *given_up = kept ? kept->next : reader->at;
+	const struct node *abandoned = kept ? kept->next : reader->at;
 	struct node *first = NULL, *last = NULL;
-	detour_copy(&first, &last, reader->at, given_up);
+	private_copy(&first, &last, reader->at, abandoned);
 
-	const struct node *marked = given_up;
-	while (marked && !marked->mark.from)
-		marked = marked->next;
-	if (marked)
-		*rest = window_copy(&marked->mark);
+	const struct node *missed = abandoned;
+	while (missed && !missed->resume_point.from)
+		missed = missed->next;
+	if (missed)
+		*rest = window_copy(&missed->resume_point);
 
 	reader->queued = 0;
 	for (const struct node *node = first; node; node = node->next)
@@ -183,10 +182,10 @@ bool reader_give_up(struct reader *reader, struct window *rest)
 	reader->queued -= reader->sent;
 	node_unref(reader->at);
 	reader->at = first;
-	return marked;
+	return missed;
 }
 
-void reader_move(struct reader *reader, struct run *to)
+void reader_move(struct reader *reader, struct stream *to)
 {
 	struct node **end = &reader->at;
 	while (*end)

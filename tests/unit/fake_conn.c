@@ -95,15 +95,14 @@ static const struct transport transport = {
 
 /* ---- what a test does with it ---- */
 
-void fake_conn_join(
-	struct fake_conn *conn, struct hub *hub, const char *uid, const char *types, enum kind kind)
+void fake_conn_join(struct fake_conn *conn, struct hub *hub, const char *uid, const char *types,
+	const struct protocol *protocol)
 {
-	const struct client_request request = {.uid = uid, .types = types, .kind = kind};
+	const struct client_config request = {.uid = uid, .types = types, .protocol = protocol};
 	fake_conn_request(conn, hub, &request);
 }
 
-void fake_conn_request(
-	struct fake_conn *conn, struct hub *hub, const struct client_request *request)
+void fake_conn_request(struct fake_conn *conn, struct hub *hub, const struct client_config *request)
 {
 	const char *reason = NULL;
 	uint16_t code = 0;

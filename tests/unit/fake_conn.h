@@ -11,6 +11,9 @@
 
 #define GOT_HEAD 128
 
+#define PLAIN (&protocols[PROTOCOL_PLAIN])
+#define V1 (&protocols[PROTOCOL_V1])
+
 /* A message that arrived whole. */
 struct got {
 	char head[GOT_HEAD]; /* how its text begins */
@@ -30,9 +33,9 @@ struct fake_conn {
 
 /* Joins; the connection takes everything until fake_conn_clog. */
 void fake_conn_join(struct fake_conn *conn, struct hub *hub, const char *uid, const char *types,
-	enum kind kind);
+	const struct protocol *protocol);
 void fake_conn_request(
-	struct fake_conn *conn, struct hub *hub, const struct client_request *request);
+	struct fake_conn *conn, struct hub *hub, const struct client_config *request);
 /* Takes so many bytes more (all of a write that it begins), then is congested. */
 void fake_conn_clog(struct fake_conn *conn, size_t room);
 /* Can take so many bytes again, and says so if it was asked to. */

@@ -12,10 +12,10 @@ struct fake_page {
 	char *uid, *since;
 	unsigned from, to; /* UINT_MAX: up to the turn's snapshot */
 	int64_t after;
-	bool check;
+	bool unverified;
 };
 
-struct fake_wish {
+struct fake_query {
 	char *type, *uid;
 };
 
@@ -25,11 +25,11 @@ struct fake_turn {
 	enum stage stage;
 	bool first; /* only says where the journal ends */
 	unsigned from, to;
-	size_t at; /* the row, page or wish that is next */
+	size_t at; /* the row, page or query that is next */
 	struct fake_page *pages;
 	size_t n_pages, page, page_rows, most_rows;
-	struct fake_wish *wishes;
-	size_t n_wishes;
+	struct fake_query *queries;
+	size_t n_queries;
 };
 
 static void on_wanted(void *ctx)
@@ -124,28 +124,28 @@ static void tell(struct fake_journal *journal, const struct row *row)
 		.id = row->id,
 		.uid = row->uid,
 		.type = row->type,
-		.text = text,
-		.len = strlen(text),
+		.message = text,
+		.message_len = strlen(text),
 		.broadcast = row->broadcast,
 	};
 	if (journal->turn->stage == PULL)
 		hub_turn_event(journal->hub, &event);
 	else
-		hub_turn_page(journal->hub, journal->turn->page, &event);
+		hub_turn_page_event(journal->hub, journal->turn->page, &event);
 	free(text);
 }
 
-static void answer(struct fake_journal *journal, size_t wish)
+static void answer(struct fake_journal *journal, size_t query)
 {
 	char head[64];
-	const char *type = journal->turn->wishes[wish].type;
+	const char *type = journal->turn->queries[query].type;
 	if (!strcmp(type, "unknown")) {
-		hub_turn_init(journal->hub, wish, NULL, 0);
+		hub_turn_init(journal->hub, query, NULL, 0);
 		return;
 	}
 	snprintf(head, sizeof(head), "I %s %u ", type, journal->turn->to);
 	char *text = padded(head, journal->answer_len);
-	hub_turn_init(journal->hub, wish, text, strlen(text));
+	hub_turn_init(journal->hub, query, text, strlen(text));
 	free(text);
 }
 
@@ -167,7 +167,7 @@ static struct fake_page copy_page(const struct page *page)
 		.from = fake_number(window->from->text),
 		.to = window->to ? fake_number(window->to->text) : UINT_MAX,
 		.after = window->after,
-		.check = page->check,
+		.unverified = page->unverified,
 	};
 }
 
@@ -178,15 +178,15 @@ void fake_turn_plan(struct fake_journal *journal)
 	const struct plan *plan = hub_turn_plan(journal->hub);
 	struct fake_turn *turn = xcalloc(1, sizeof(*turn));
 	turn->n_pages = plan->n_pages;
-	turn->most_rows = plan->page_rows;
+	turn->most_rows = plan->page_events;
 	turn->pages = xcalloc(turn->n_pages + 1, sizeof(*turn->pages));
 	for (size_t i = 0; i < turn->n_pages; i++)
 		turn->pages[i] = copy_page(&plan->pages[i]);
-	turn->n_wishes = plan->n_wishes;
-	turn->wishes = xcalloc(turn->n_wishes + 1, sizeof(*turn->wishes));
-	for (size_t i = 0; i < turn->n_wishes; i++)
-		turn->wishes[i] = (struct fake_wish){
-			xstrdup(plan->wishes[i].type), xstrdup(plan->wishes[i].uid)};
+	turn->n_queries = plan->n_init_queries;
+	turn->queries = xcalloc(turn->n_queries + 1, sizeof(*turn->queries));
+	for (size_t i = 0; i < turn->n_queries; i++)
+		turn->queries[i] = (struct fake_query){
+			xstrdup(plan->init_queries[i].type), xstrdup(plan->init_queries[i].uid)};
 	const struct position *position = hub_position(journal->hub);
 	turn->first = !*position->text;
 	turn->from = turn->first ? 0 : fake_number(position->text);
@@ -201,12 +201,12 @@ static void turn_free(struct fake_journal *journal)
 		free(turn->pages[i].uid);
 		free(turn->pages[i].since);
 	}
-	for (size_t i = 0; i < turn->n_wishes; i++) {
-		free(turn->wishes[i].type);
-		free(turn->wishes[i].uid);
+	for (size_t i = 0; i < turn->n_queries; i++) {
+		free(turn->queries[i].type);
+		free(turn->queries[i].uid);
 	}
 	free(turn->pages);
-	free(turn->wishes);
+	free(turn->queries);
 	free(turn);
 }
 
@@ -270,8 +270,8 @@ static void next_page(struct fake_turn *turn)
 static void check_page(struct fake_journal *journal, struct fake_page *page)
 {
 	const char *reason = lost(journal, page);
-	page->check = false;
-	hub_turn_resume(journal->hub, journal->turn->page, reason);
+	page->unverified = false;
+	hub_turn_page_verified(journal->hub, journal->turn->page, reason);
 	if (reason)
 		next_page(journal->turn);
 }
@@ -283,7 +283,7 @@ static void page(struct fake_journal *journal)
 		turn->stage = ANSWERS;
 		return;
 	}
-	if (turn->pages[turn->page].check) {
+	if (turn->pages[turn->page].unverified) {
 		check_page(journal, &turn->pages[turn->page]);
 		return;
 	}
@@ -312,7 +312,7 @@ bool fake_turn_step(struct fake_journal *journal)
 		page(journal);
 		return true;
 	case ANSWERS:
-		if (turn->at < turn->n_wishes)
+		if (turn->at < turn->n_queries)
 			answer(journal, turn->at++);
 		else
 			turn->stage = DONE;

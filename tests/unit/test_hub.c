@@ -43,9 +43,9 @@ static void broadcast(void)
 	fake_journal_commit(&journal, 1);
 }
 
-static void resume(struct fake_conn *conn, const char *since, enum kind kind)
+static void resume(struct fake_conn *conn, const char *since, const struct protocol *protocol)
 {
-	const struct client_request request = {.uid = "u1", .since = since, .kind = kind};
+	const struct client_config request = {.uid = "u1", .since = since, .protocol = protocol};
 	fake_conn_request(conn, hub, &request);
 }
 
@@ -54,9 +54,9 @@ static void resume(struct fake_conn *conn, const char *since, enum kind kind)
 static void an_event_reaches_every_client_of_its_uid_and_nobody_else(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&c, hub, "u2", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&c, hub, "u2", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u3", "log");
 	fake_turn(&journal);
@@ -68,7 +68,7 @@ static void an_event_reaches_every_client_of_its_uid_and_nobody_else(void **stat
 static void events_of_a_turn_come_in_order_and_in_one_write(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_conn_clog(&a, 1);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "chat");
@@ -80,7 +80,7 @@ static void events_of_a_turn_come_in_order_and_in_one_write(void **state)
 static void an_event_comes_once_however_many_turns_follow(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
 	fake_turn(&journal);
@@ -90,7 +90,7 @@ static void an_event_comes_once_however_many_turns_follow(void **state)
 static void one_that_becomes_visible_late_comes_late_but_comes(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_write(&journal, 1, "u1", "slow", false, 0);
 	fake_journal_insert(&journal, "u1", "fast");
 	fake_turn(&journal);
@@ -103,9 +103,9 @@ static void one_that_becomes_visible_late_comes_late_but_comes(void **state)
 static void a_broadcast_reaches_everybody(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u2", "log", KIND_PLAIN);
-	fake_conn_join(&c, hub, "u3", "chat", KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u2", "log", PLAIN);
+	fake_conn_join(&c, hub, "u3", "chat", PLAIN);
 	broadcast();
 	fake_turn(&journal);
 	assert_got(&a, "E 1 log", NULL);
@@ -116,7 +116,7 @@ static void a_broadcast_reaches_everybody(void **state)
 static void an_event_of_nobody_reaches_nobody(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, NULL, "log");
 	fake_turn(&journal);
 	assert_got(&a, NULL);
@@ -125,8 +125,8 @@ static void an_event_of_nobody_reaches_nobody(void **state)
 static void a_client_gets_the_types_that_it_asked_for(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", "log", KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", "chat,logs", KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", "log", PLAIN);
+	fake_conn_join(&b, hub, "u1", "chat,logs", PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "logs");
 	fake_turn(&journal);
@@ -139,7 +139,7 @@ static void what_was_before_the_handshake_does_not_come(void **state)
 	(void)state;
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_turn(&journal);
 	assert_got(&a, NULL);
 }
@@ -147,8 +147,8 @@ static void what_was_before_the_handshake_does_not_come(void **state)
 static void who_leaves_gets_nothing_more(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
 	fake_conn_leave(&a);
 	assert_null(a.client);
 	assert_int_equal(hub_clients(hub), 1);
@@ -161,8 +161,8 @@ static void who_leaves_gets_nothing_more(void **state)
 static void who_leaves_in_mid_turn_takes_nothing_from_the_others(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u2", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u2", NULL, PLAIN);
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	fake_conn_say(&b, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	fake_journal_insert(&journal, "u1", "log");
@@ -179,21 +179,21 @@ static void a_uid_has_only_so_many_clients(void **state)
 {
 	(void)state;
 	settings.max_clients_per_uid = 2;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&c, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&c, hub, "u1", NULL, PLAIN);
 	assert_null(c.client);
 	assert_int_equal(c.closed, CLOSE_TOO_MANY_CLIENTS);
 	assert_int_equal(hub_clients(hub), 2);
 	fake_conn_leave(&a);
-	fake_conn_join(&c, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&c, hub, "u1", NULL, PLAIN);
 	assert_non_null(c.client);
 }
 
 static void events_that_no_buffer_holds_all_arrive(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	for (int i = 0; i < 12; i++)
 		insert_len("u1", 700000);
 	fake_turn(&journal);
@@ -207,7 +207,7 @@ static void events_that_no_buffer_holds_all_arrive(void **state)
 static void a_v1_client_is_greeted_first_and_told_a_cursor_after_each_batch(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	assert_got(&a, HELLO "0\",\"resumed\":false", NULL);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "log");
@@ -221,7 +221,7 @@ static void a_v1_client_is_greeted_first_and_told_a_cursor_after_each_batch(void
 static void a_quiet_v1_client_is_told_each_new_cursor_once_in_a_while(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	fake_journal_insert(&journal, "u2", "log");
 	fake_turn(&journal);
 	a.n_got = 0;
@@ -237,7 +237,7 @@ static void a_quiet_v1_client_is_told_each_new_cursor_once_in_a_while(void **sta
 static void a_cursor_told_twice_does_not_stand_for_the_next_one(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	fake_turn_plan(&journal);
 	hub_publish(hub, "u1", "P", 1, "log");
 	fake_turn_end(&journal);
@@ -252,9 +252,9 @@ static void a_cursor_told_twice_does_not_stand_for_the_next_one(void **state)
 static void a_plain_client_never_gets_a_control_message(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	resume(&b, "2.0.0.0", KIND_PLAIN);
-	resume(&c, "junk", KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	resume(&b, "2.0.0.0", PLAIN);
+	resume(&c, "junk", PLAIN);
 	fake_conn_say(&a, "junk");
 	fake_conn_say(&a, "{\"cmd\":\"dance\",\"ref\":1}");
 	fake_conn_say(&a, "{\"cmd\":\"init\"}");
@@ -270,7 +270,7 @@ static void a_plain_client_never_gets_a_control_message(void **state)
 static void what_is_wrong_with_a_message_is_said(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	a.n_got = 0;
 	fake_conn_say(&a, "junk");
 	fake_conn_say(&a, "{\"cmd\":\"dance\",\"ref\":1}");
@@ -284,7 +284,7 @@ static void what_is_wrong_with_a_message_is_said(void **state)
 static void an_answer_to_init_stands_exactly_where_its_snapshot_is(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	assert_true(journal.wanted);
@@ -299,15 +299,15 @@ static void an_answer_to_init_stands_exactly_where_its_snapshot_is(void **state)
 static void an_init_is_answered_to_all_who_asked_and_to_nobody_else(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&c, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&c, hub, "u1", NULL, PLAIN);
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	fake_conn_say(&b, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	const struct plan *plan = hub_turn_plan(hub);
-	assert_int_equal(plan->n_wishes, 1);
-	assert_string_equal(plan->wishes[0].type, "log");
-	assert_string_equal(plan->wishes[0].uid, "u1");
+	assert_int_equal(plan->n_init_queries, 1);
+	assert_string_equal(plan->init_queries[0].type, "log");
+	assert_string_equal(plan->init_queries[0].uid, "u1");
 	hub_turn_abort(hub);
 	fake_turn(&journal);
 	assert_got(&a, "I log", NULL);
@@ -318,7 +318,7 @@ static void an_init_is_answered_to_all_who_asked_and_to_nobody_else(void **state
 static void an_init_with_a_ref_is_acknowledged(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	a.n_got = 0;
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\",\"ref\":[7]}");
 	fake_turn(&journal);
@@ -328,18 +328,18 @@ static void an_init_with_a_ref_is_acknowledged(void **state)
 static void a_type_that_is_not_known_is_an_error(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	a.n_got = 0;
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"unknown\",\"ref\":7}");
 	fake_turn(&journal);
 	assert_got(&a, ERROR "\"unknown_type\"", NULL);
-	assert_int_equal(a.client->n_requests, 0);
+	assert_int_equal(a.client->n_init_requests, 0);
 }
 
 static void an_init_that_came_during_a_turn_waits_for_the_next(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn_plan(&journal);
 	fake_turn_pull(&journal, 1);
@@ -354,7 +354,7 @@ static void an_init_that_came_during_a_turn_waits_for_the_next(void **state)
 static void an_init_outlives_a_turn_that_breaks_off(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	fake_turn_plan(&journal);
 	fake_turn_pull(&journal, 0);
@@ -366,15 +366,15 @@ static void an_init_outlives_a_turn_that_breaks_off(void **state)
 static void more_wishes_than_a_turn_takes_are_all_answered(void **state)
 {
 	(void)state;
-	static struct fake_conn many[MAX_WISHES + 50];
+	static struct fake_conn many[MAX_INIT_QUERIES + 50];
 	char uid[8];
-	for (size_t i = 0; i < MAX_WISHES + 50; i++) {
+	for (size_t i = 0; i < MAX_INIT_QUERIES + 50; i++) {
 		snprintf(uid, sizeof(uid), "w%zu", i);
-		fake_conn_join(&many[i], hub, uid, NULL, KIND_PLAIN);
+		fake_conn_join(&many[i], hub, uid, NULL, PLAIN);
 		fake_conn_say(&many[i], "{\"cmd\":\"init\",\"type\":\"log\"}");
 	}
 	fake_turns(&journal);
-	for (size_t i = 0; i < MAX_WISHES + 50; i++) {
+	for (size_t i = 0; i < MAX_INIT_QUERIES + 50; i++) {
 		assert_got(&many[i], "I log", NULL);
 		fake_conn_clear(&many[i]);
 	}
@@ -385,7 +385,7 @@ static void who_asks_for_too_much_is_told_to_wait(void **state)
 {
 	(void)state;
 	char text[64];
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	a.n_got = 0;
 	for (int i = 0; i < 33; i++) {
 		snprintf(text, sizeof(text), "{\"cmd\":\"init\",\"type\":\"t%d\"}", i);
@@ -401,12 +401,12 @@ static void who_asks_for_too_much_is_told_to_wait(void **state)
 static void who_joins_in_mid_turn_gets_all_of_that_turn(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn_plan(&journal);
 	fake_turn_pull(&journal, 1);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&b, hub, "u1", NULL, V1);
 	fake_turn_end(&journal);
 	assert_got(&a, "E 1", "E 2", NULL);
 	assert_got(&b, HELLO "0\"", NULL);
@@ -425,7 +425,7 @@ static void who_joins_before_the_first_turn_starts_with_it(void **state)
 	struct fake_journal its;
 	fake_journal_init(&its, fresh);
 	fake_journal_insert(&its, "u1", "log");
-	fake_conn_join(&a, fresh, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, fresh, "u1", NULL, V1);
 	fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\"}");
 	assert_true(its.wanted);
 	fake_turns(&its);
@@ -443,7 +443,7 @@ static void whatever_is_for_a_client_comes_behind_its_hello(void **state)
 	struct hub *fresh = hub_create(&settings);
 	struct fake_journal its;
 	fake_journal_init(&its, fresh);
-	fake_conn_join(&a, fresh, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, fresh, "u1", NULL, V1);
 	fake_conn_say(&a, "junk");
 	hub_publish(fresh, "u1", "P 1", 3, "log");
 	assert_got(&a, NULL);
@@ -463,7 +463,7 @@ static void who_resumes_gets_what_it_missed(void **state)
 		fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u2", "log");
 	fake_turn(&journal);
-	resume(&a, "1.0.0.1", KIND_V1);
+	resume(&a, "1.0.0.1", V1);
 	fake_turns(&journal);
 	assert_got(&a, HELLO "1\",\"resumed\":true", "E 2", "E 3", CURSOR "4\"", NULL);
 	fake_journal_insert(&journal, "u1", "log");
@@ -476,9 +476,9 @@ static void who_resumes_with_nothing_missed_is_live(void **state)
 	(void)state;
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
-	resume(&a, "1.0.0.1", KIND_V1);
+	resume(&a, "1.0.0.1", V1);
 	fake_turns(&journal);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 	assert_got(&a, HELLO "1\",\"resumed\":true", CURSOR "1\"", NULL);
 }
 
@@ -490,14 +490,14 @@ static void who_missed_more_than_a_page_gets_it_page_by_page(void **state)
 		fake_journal_write(&journal, 1, "u1", "log", false, 0);
 	fake_journal_commit(&journal, 1);
 	fake_turn(&journal);
-	resume(&a, "1.0.0.0", KIND_PLAIN);
+	resume(&a, "1.0.0.0", PLAIN);
 	unsigned turns = journal.turns;
 	fake_turns(&journal);
 	assert_true(journal.turns - turns > 2);
 	assert_int_equal(a.n_got, many);
 	for (size_t i = 0; i < many; i++)
 		assert_int_equal(strtoul(a.got[i].head + 2, NULL, 10), i + 1);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 }
 
 static void a_cursor_that_does_not_hold_is_a_reset(void **state)
@@ -507,9 +507,9 @@ static void a_cursor_that_does_not_hold_is_a_reset(void **state)
 		fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
 	journal.pruned = 2;
-	resume(&a, "2.0.0.3", KIND_V1);
-	resume(&b, "1.0.0.1", KIND_V1);
-	resume(&c, "1.0.0.9", KIND_V1);
+	resume(&a, "2.0.0.3", V1);
+	resume(&b, "1.0.0.1", V1);
+	resume(&c, "1.0.0.9", V1);
 	fake_turns(&journal);
 	assert_got(&a, HELLO "3\",\"resumed\":false", RESET "\"epoch\"", NULL);
 	assert_got(&b, HELLO "3\",\"resumed\":false", RESET "\"pruned\"", NULL);
@@ -524,7 +524,7 @@ static void who_is_ahead_of_a_standby_waits_for_it(void **state)
 	(void)state;
 	journal.lags = true;
 	fake_journal_insert(&journal, "u1", "log");
-	resume(&a, "1.0.0.2", KIND_V1);
+	resume(&a, "1.0.0.2", V1);
 	fake_turn(&journal);
 	fake_turn(&journal);
 	assert_got(&a, NULL);
@@ -532,14 +532,14 @@ static void who_is_ahead_of_a_standby_waits_for_it(void **state)
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
 	assert_got(&a, HELLO "2\",\"resumed\":true", "E 3", CURSOR "3\"", NULL);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 }
 
 static void who_is_ahead_of_a_standby_for_long_is_reset(void **state)
 {
 	(void)state;
 	journal.lags = true;
-	resume(&a, "1.0.0.2", KIND_V1);
+	resume(&a, "1.0.0.2", V1);
 	fake_turn(&journal);
 	assert_got(&a, NULL);
 	now += 5000;
@@ -553,9 +553,9 @@ static void who_is_ahead_of_a_standby_for_long_is_reset(void **state)
 static void what_is_no_cursor_is_a_reset_at_once(void **state)
 {
 	(void)state;
-	resume(&a, "'; drop table log", KIND_V1);
+	resume(&a, "'; drop table log", V1);
 	assert_got(&a, HELLO "0\",\"resumed\":false", RESET "\"cursor\"", NULL);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 }
 
 /* ---- slow clients ---- */
@@ -563,31 +563,31 @@ static void what_is_no_cursor_is_a_reset_at_once(void **state)
 static void who_is_too_slow_gets_the_rest_from_the_journal(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
 	fake_conn_clog(&a, 0);
 	for (int i = 0; i < 4; i++) {
 		insert_len("u1", SEND_BUFFER / 3);
 		fake_turn(&journal);
 	}
-	assert_false(audience_live(a.client->audience));
+	assert_false(audience_is_live(a.client->audience));
 	assert_int_equal(a.client->reader.queued, 0);
 	assert_got(&b, "E 1", "E 2", "E 3", "E 4", NULL);
 	assert_got(&a, NULL);
 	fake_conn_drain(&a, 0);
 	fake_turns(&journal);
 	assert_got(&a, "E 1", "E 2", "E 3", "E 4", NULL);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 }
 
 static void who_is_only_a_little_slow_stays_live(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_conn_clog(&a, 0);
 	insert_len("u1", SEND_BUFFER / 2);
 	fake_turn(&journal);
-	assert_true(audience_live(a.client->audience));
+	assert_true(audience_is_live(a.client->audience));
 	assert_got(&a, NULL);
 	fake_conn_drain(&a, 0);
 	assert_got(&a, "E 1", NULL);
@@ -597,7 +597,7 @@ static void who_is_only_a_little_slow_stays_live(void **state)
 static void a_message_that_is_half_written_is_finished_first(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_conn_clog(&a, 1);
 	insert_len("u1", 200000);
 	fake_journal_insert(&journal, "u1", "log");
@@ -615,7 +615,7 @@ static void who_catches_up_slowly_is_given_more_when_it_can_take_it(void **state
 	for (int i = 0; i < 40; i++)
 		insert_len("u1", SEND_BUFFER);
 	fake_turn(&journal);
-	resume(&a, "1.0.0.0", KIND_PLAIN);
+	resume(&a, "1.0.0.0", PLAIN);
 	for (int i = 0; i < 100 && a.n_got < 40; i++) {
 		fake_conn_clog(&a, 1);
 		fake_turns(&journal);
@@ -627,8 +627,8 @@ static void who_catches_up_slowly_is_given_more_when_it_can_take_it(void **state
 static void who_takes_nothing_for_too_long_is_closed(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
 	now += 10 * SLOW_TIMEOUT;
 	fake_conn_clog(&a, 1);
 	fake_journal_insert(&journal, "u1", "log");
@@ -649,7 +649,7 @@ static void who_takes_nothing_for_too_long_is_closed(void **state)
 static void who_takes_a_little_now_and_then_is_not_closed(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_conn_clog(&a, 1);
 	insert_len("u1", 1000000);
 	fake_turn(&journal);
@@ -665,7 +665,7 @@ static void who_asks_and_never_reads_costs_only_so_much(void **state)
 {
 	(void)state;
 	journal.answer_len = 1000;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	fake_conn_clog(&a, 0);
 	for (int i = 0; i < 200; i++) {
 		fake_conn_say(&a, "{\"cmd\":\"init\",\"type\":\"log\",\"ref\":1}");
@@ -675,15 +675,15 @@ static void who_asks_and_never_reads_costs_only_so_much(void **state)
 	assert_true(a.client->reader.queued < SEND_BUFFER + 32 * 1200);
 	fake_conn_drain(&a, 0);
 	fake_turns(&journal);
-	assert_int_equal(a.client->n_requests, 0);
+	assert_int_equal(a.client->n_init_requests, 0);
 	assert_int_equal(a.client->reader.queued, 0);
 }
 
 static void a_broken_connection_harms_nobody(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
 	a.broken = true;
 	for (int i = 0; i < 3; i++) {
 		insert_len("u1", SEND_BUFFER);
@@ -699,7 +699,7 @@ static void a_broken_connection_harms_nobody(void **state)
 static void what_a_broken_turn_told_is_told_again_and_comes_once(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn_plan(&journal);
@@ -713,8 +713,8 @@ static void what_a_broken_turn_told_is_told_again_and_comes_once(void **state)
 static void what_a_broken_turn_has_written_comes_once_too(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u2", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u2", NULL, PLAIN);
 	for (int i = 0; i < 10; i++)
 		insert_len("u1", 1000000);
 	fake_journal_insert(&journal, "u2", "log");
@@ -736,8 +736,8 @@ static void after_a_rewind_clients_are_told_and_go_on(void **state)
 {
 	(void)state;
 	struct position *holds = position_create("1.0.0.1", "1.0.0.1");
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn(&journal);
@@ -754,7 +754,7 @@ static void after_a_rewind_clients_are_told_and_go_on(void **state)
 static void while_no_position_is_known_no_cursor_is_told(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_V1);
+	fake_conn_join(&a, hub, "u1", NULL, V1);
 	a.n_got = 0;
 	hub_rewind(hub, NULL);
 	now += PING_INTERVAL;
@@ -767,9 +767,9 @@ static void while_no_position_is_known_no_cursor_is_told(void **state)
 static void what_is_published_goes_out_at_once_to_its_uid(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u2", NULL, KIND_PLAIN);
-	fake_conn_join(&c, hub, "u1", "log", KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u2", NULL, PLAIN);
+	fake_conn_join(&c, hub, "u1", "log", PLAIN);
 	hub_publish(hub, "u1", "P 1", 3, "chat");
 	hub_publish(hub, "stranger", "P 2", 3, "chat");
 	assert_got(&a, "P 1", NULL);
@@ -780,7 +780,7 @@ static void what_is_published_goes_out_at_once_to_its_uid(void **state)
 static void what_is_published_during_a_turn_comes_once(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
 	fake_journal_insert(&journal, "u1", "log");
 	fake_turn_plan(&journal);
 	fake_turn_pull(&journal, 1);
@@ -792,9 +792,9 @@ static void what_is_published_during_a_turn_comes_once(void **state)
 static void at_the_end_all_are_told_the_oldest_first(void **state)
 {
 	(void)state;
-	fake_conn_join(&a, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&b, hub, "u1", NULL, KIND_PLAIN);
-	fake_conn_join(&c, hub, "u2", NULL, KIND_PLAIN);
+	fake_conn_join(&a, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&b, hub, "u1", NULL, PLAIN);
+	fake_conn_join(&c, hub, "u2", NULL, PLAIN);
 	hub_close(hub, 2, CLOSE_RESTART, "restart");
 	assert_int_equal(a.closed, CLOSE_RESTART);
 	assert_int_equal(b.closed, CLOSE_RESTART);

@@ -42,7 +42,7 @@ static const char *const filters[] = {NULL, NULL, "log", "lo,chat", "logs"};
 struct peer {
 	struct fake_conn conn;
 	const char *uid, *filter;
-	enum kind kind;
+	const struct protocol *protocol;
 	unsigned start; /* gets the events of later positions */
 	bool here;
 	bool shaken; /* was here when history went another way: only so much is promised */
@@ -119,11 +119,11 @@ static void join(void)
 	struct peer *peer = &model.peers[model.n_peers++];
 	peer->uid = some_uid();
 	peer->filter = filters[below(COUNT(filters))];
-	peer->kind = chance(50) ? KIND_V1 : KIND_PLAIN;
+	peer->protocol = chance(50) ? V1 : PLAIN;
 	peer->start = position();
 	peer->here = true;
-	struct client_request request = {
-		.uid = peer->uid, .types = peer->filter, .kind = peer->kind};
+	struct client_config request = {
+		.uid = peer->uid, .types = peer->filter, .protocol = peer->protocol};
 	char since[32];
 	if (chance(30)) {
 		peer->start = some_cursor(since);
@@ -230,7 +230,7 @@ static void note_start(void)
 	for (size_t i = 0; i < model.n_peers; i++) {
 		struct peer *peer = &model.peers[i];
 		if (peer->start == NOT_STARTED && peer->here &&
-			audience_live(peer->conn.client->audience))
+			audience_is_live(peer->conn.client->audience))
 			peer->start = position();
 	}
 }
@@ -439,7 +439,7 @@ static unsigned cursor_number(const char *text)
 
 static void check_control(struct check *check, const struct got *got, bool first)
 {
-	assert_int_equal(check->peer->kind, KIND_V1);
+	assert_int_equal(check->peer->protocol, V1);
 	const char *cursor = strstr(got->head, "\"cursor\":\"");
 	bool hello = strstr(got->head, "\"op\":\"hello\"");
 	assert_int_equal(first, hello);
@@ -453,7 +453,7 @@ static void check_control(struct check *check, const struct got *got, bool first
 
 static void check_message(struct check *check, const struct got *got, bool first)
 {
-	if (first && check->peer->kind == KIND_V1 && got->head[0] != '{')
+	if (first && check->peer->protocol == V1 && got->head[0] != '{')
 		fail_msg("%s comes before hello", got->head);
 	switch (got->head[0]) {
 	case 'E':
@@ -487,7 +487,7 @@ static void check_peer(const struct peer *peer)
 		check_position(&check, model.journal.commits, "the end");
 		assert_false(conn->in_message);
 		assert_int_equal(conn->closed, 0);
-		assert_int_equal(conn->client->n_requests, 0);
+		assert_int_equal(conn->client->n_init_requests, 0);
 		assert_int_equal(conn->client->reader.queued, 0);
 	}
 	free(check.due);

@@ -67,17 +67,17 @@ static void ref_may_be_anything(void **state)
 static void what_is_not_a_command_is_refused(void **state)
 {
 	(void)state;
-	REFUSE("", "not a JSON object");
-	REFUSE("hello", "not a JSON object");
-	REFUSE("{\"cmd\":\"init\"", "not a JSON object");
-	REFUSE("{\"cmd\":\"init\"} {}", "not a JSON object");
-	REFUSE("{\"cmd\":\"init\"}\0", "not a JSON object");
-	REFUSE("[\"init\"]", "not a JSON object");
-	REFUSE("\"init\"", "not a JSON object");
-	REFUSE("null", "not a JSON object");
-	REFUSE("{'cmd':'init'}", "not a JSON object");
-	REFUSE("{\"cmd\":\"\xFF\"}", "not a JSON object");
-	REFUSE("{\"cmd\":\"init\",\"ref\":NaN}", "not a JSON object");
+	REFUSE("", "must be a JSON object");
+	REFUSE("hello", "must be a JSON object");
+	REFUSE("{\"cmd\":\"init\"", "must be a JSON object");
+	REFUSE("{\"cmd\":\"init\"} {}", "must be a JSON object");
+	REFUSE("{\"cmd\":\"init\"}\0", "must be a JSON object");
+	REFUSE("[\"init\"]", "must be a JSON object");
+	REFUSE("\"init\"", "must be a JSON object");
+	REFUSE("null", "must be a JSON object");
+	REFUSE("{'cmd':'init'}", "must be a JSON object");
+	REFUSE("{\"cmd\":\"\xFF\"}", "must be a JSON object");
+	REFUSE("{\"cmd\":\"init\",\"ref\":NaN}", "must be a JSON object");
 	REFUSE("{\"cmd\":\"init\",\"ref\":1e999}", "out of range");
 	REFUSE("{\"cmd\":\"init\",\"ref\":[123456789012345678901234567890]}", "out of range");
 	REFUSE("{}", "\"cmd\"");
@@ -94,9 +94,9 @@ static void deep_nesting_is_refused(void **state)
 	size_t depth = 100000;
 	char *text = xmalloc(depth + 1);
 	memset(text, '[', depth);
-	refuse(text, depth, "not a JSON object");
+	refuse(text, depth, "must be a JSON object");
 	memcpy(text, "{\"a\":", 5);
-	refuse(text, depth, "not a JSON object");
+	refuse(text, depth, "must be a JSON object");
 	free(text);
 }
 
@@ -108,7 +108,7 @@ static void broken_messages_do_no_harm(void **state)
 		"{\"cmd\":\"init\",\"type\":\"l\\u00e9g\",\"ref\":[-1.5e3,{\"a\":null}]}";
 	size_t len = sizeof good - 1, read = 0;
 	for (size_t i = 0; i < len; i++) {
-		refuse(good, i, "not a JSON object");
+		refuse(good, i, "must be a JSON object");
 		for (int byte = 0; byte < 256; byte++) {
 			char text[sizeof good];
 			const char *error = NULL;

@@ -10,11 +10,11 @@ static struct position *start;
 
 /* Appends one short message of the journal (id 0: of nobody's), and tells the readers. */
 static void append(
-	struct run *run, const char *text, int64_t id, struct reader *a, struct reader *b)
+	struct stream *run, const char *text, int64_t id, struct reader *a, struct reader *b)
 {
 	struct block *block = websocket_text(text, strlen(text));
 	const struct window mark = {.from = start, .to = start, .after = id - 1};
-	run_append(run, block, id ? &mark : NULL);
+	stream_append(run, block, id ? &mark : NULL);
 	if (a)
 		a->queued += block->len;
 	if (b)
@@ -22,7 +22,7 @@ static void append(
 	block_unref(&block);
 }
 
-static void insert(struct reader *reader, struct run *run, const char *text)
+static void insert(struct reader *reader, struct stream *run, const char *text)
 {
 	struct block *block = websocket_text(text, strlen(text));
 	reader_insert(reader, run, block);
@@ -44,14 +44,14 @@ static void assert_reads(struct reader *reader, const char *want)
 }
 
 /* A message of two slices, the first of them written. */
-static struct block *append_half_written(struct run *run, struct reader *reader, int64_t id)
+static struct block *append_half_written(struct stream *run, struct reader *reader, int64_t id)
 {
 	size_t len = WEBSOCKET_FRAGMENT_MAX + 100;
 	char *text = xcalloc(1, len);
 	memset(text, 'x', len);
 	struct block *block = websocket_text(text, len);
 	const struct window mark = {.from = start, .to = start, .after = id - 1};
-	run_append(run, block, &mark);
+	stream_append(run, block, &mark);
 	reader->queued += block->len;
 	const unsigned char *bytes;
 	assert_true(reader_peek(reader, &bytes, &len));
@@ -64,9 +64,9 @@ static struct block *append_half_written(struct run *run, struct reader *reader,
 static void what_is_appended_is_read_in_order(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	assert_reads(&reader, "");
 	append(&run, "a", 1, &reader, NULL);
@@ -76,15 +76,15 @@ static void what_is_appended_is_read_in_order(void **state)
 	append(&run, "c", 3, &reader, NULL);
 	assert_reads(&reader, "c");
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void each_reader_begins_where_the_run_ended_then(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader early, late;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&early, &run);
 	append(&run, "a", 1, &early, NULL);
 	reader_attach(&late, &run);
@@ -93,19 +93,19 @@ static void each_reader_begins_where_the_run_ended_then(void **state)
 	assert_reads(&early, "ab");
 	reader_finish(&early);
 	reader_finish(&late);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void a_block_is_freed_when_the_slowest_reader_has_passed(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader fast, slow;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&fast, &run);
 	reader_attach(&slow, &run);
 	struct block *block = websocket_text("a", 1);
-	run_append(&run, block, NULL);
+	stream_append(&run, block, NULL);
 	fast.queued = slow.queued = block->len;
 	assert_int_equal(block->refs, 2);
 	assert_reads(&fast, "a");
@@ -115,36 +115,36 @@ static void a_block_is_freed_when_the_slowest_reader_has_passed(void **state)
 	block_unref(&block);
 	reader_finish(&fast);
 	reader_finish(&slow);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void a_reader_that_leaves_frees_what_it_had_before_it(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	struct block *block = websocket_text("a", 1);
-	run_append(&run, block, NULL);
+	stream_append(&run, block, NULL);
 	insert(&reader, &run, "i");
 	reader_finish(&reader);
 	assert_int_equal(block->refs, 1);
 	assert_null(reader.at);
 	reader_finish(&reader);
 	block_unref(&block);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void the_run_may_end_before_its_readers(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	append(&run, "a", 1, &reader, NULL);
-	run_finish(&run);
+	stream_finish(&run);
 	assert_reads(&reader, "a");
 	reader_finish(&reader);
 }
@@ -152,9 +152,9 @@ static void the_run_may_end_before_its_readers(void **state)
 static void an_insert_comes_behind_what_was_there_and_before_what_follows(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader, other;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	reader_attach(&other, &run);
 	append(&run, "a", 1, &reader, &other);
@@ -167,30 +167,30 @@ static void an_insert_comes_behind_what_was_there_and_before_what_follows(void *
 	assert_reads(&other, "abcd");
 	reader_finish(&reader);
 	reader_finish(&other);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void an_insert_at_the_end_goes_out_and_leads_back(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	insert(&reader, &run, "i");
 	assert_reads(&reader, "i");
 	append(&run, "a", 1, &reader, NULL);
 	assert_reads(&reader, "a");
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void what_is_put_before_comes_first(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	append(&run, "a", 1, &reader, NULL);
 	insert(&reader, &run, "i");
@@ -200,15 +200,15 @@ static void what_is_put_before_comes_first(void **state)
 	append(&run, "b", 2, &reader, NULL);
 	assert_reads(&reader, "haib");
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void an_insert_does_not_break_a_half_written_message(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	struct block *block = append_half_written(&run, &reader, 1);
 	insert(&reader, &run, "i");
@@ -221,23 +221,23 @@ static void an_insert_does_not_break_a_half_written_message(void **state)
 	assert_reads(&reader, "i");
 	block_unref(&block);
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void who_gives_up_is_told_what_it_misses(void **state)
 {
 	(void)state;
-	struct run run, next;
+	struct stream run, next;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
-	run_init(&next);
+	stream_init(&run);
+	stream_init(&next);
 	reader_attach(&reader, &run);
 	append(&run, "a", 4, &reader, NULL);
 	assert_reads(&reader, "a");
 	append(&run, "b", 7, &reader, NULL);
 	append(&run, "c", 9, &reader, NULL);
-	assert_true(reader_give_up(&reader, &rest));
+	assert_true(reader_abandon(&reader, &rest));
 	assert_ptr_equal(rest.from, start);
 	assert_int_equal(rest.after, 6);
 	assert_int_equal(reader.queued, 0);
@@ -246,22 +246,22 @@ static void who_gives_up_is_told_what_it_misses(void **state)
 	assert_reads(&reader, "d");
 	window_clear(&rest);
 	reader_finish(&reader);
-	run_finish(&run);
-	run_finish(&next);
+	stream_finish(&run);
+	stream_finish(&next);
 }
 
 static void what_is_half_written_is_kept(void **state)
 {
 	(void)state;
-	struct run run, next;
+	struct stream run, next;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
-	run_init(&next);
+	stream_init(&run);
+	stream_init(&next);
 	reader_attach(&reader, &run);
 	struct block *block = append_half_written(&run, &reader, 1);
 	append(&run, "b", 2, &reader, NULL);
-	assert_true(reader_give_up(&reader, &rest));
+	assert_true(reader_abandon(&reader, &rest));
 	assert_int_equal(rest.after, 1);
 	size_t left = block->len - block->slice;
 	assert_int_equal(reader.queued, left);
@@ -276,82 +276,82 @@ static void what_is_half_written_is_kept(void **state)
 	block_unref(&block);
 	window_clear(&rest);
 	reader_finish(&reader);
-	run_finish(&run);
-	run_finish(&next);
+	stream_finish(&run);
+	stream_finish(&next);
 }
 
 static void what_is_for_this_reader_alone_is_kept_with_all_before_it(void **state)
 {
 	(void)state;
-	struct run run, next;
+	struct stream run, next;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
-	run_init(&next);
+	stream_init(&run);
+	stream_init(&next);
 	reader_attach(&reader, &run);
 	append(&run, "a", 1, &reader, NULL);
 	insert(&reader, &run, "i");
 	append(&run, "b", 2, &reader, NULL);
-	assert_true(reader_give_up(&reader, &rest));
+	assert_true(reader_abandon(&reader, &rest));
 	assert_int_equal(rest.after, 1);
 	assert_int_equal(reader.queued, 6);
 	reader_move(&reader, &next);
 	assert_reads(&reader, "ai");
 	window_clear(&rest);
 	reader_finish(&reader);
-	run_finish(&run);
-	run_finish(&next);
+	stream_finish(&run);
+	stream_finish(&next);
 }
 
 static void nothing_is_missed_when_nothing_was_of_the_journal(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	append(&run, "p", 0, &reader, NULL);
-	assert_false(reader_give_up(&reader, &rest));
+	assert_false(reader_abandon(&reader, &rest));
 	assert_null(rest.from);
 	reader_move(&reader, &run);
 	append(&run, "a", 1, &reader, NULL);
 	assert_reads(&reader, "a");
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void what_was_not_of_the_journal_is_skipped_in_what_is_missed(void **state)
 {
 	(void)state;
-	struct run run;
+	struct stream run;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
+	stream_init(&run);
 	reader_attach(&reader, &run);
 	append(&run, "p", 0, &reader, NULL);
 	append(&run, "a", 5, &reader, NULL);
-	assert_true(reader_give_up(&reader, &rest));
+	assert_true(reader_abandon(&reader, &rest));
 	assert_int_equal(rest.after, 4);
 	window_clear(&rest);
 	reader_finish(&reader);
-	run_finish(&run);
+	stream_finish(&run);
 }
 
 static void a_run_that_continues_leads_its_readers_into_the_next(void **state)
 {
 	(void)state;
-	struct run run, next;
+	struct stream run, next;
 	struct reader slow, fast;
-	run_init(&run);
-	run_init(&next);
+	stream_init(&run);
+	stream_init(&next);
 	append(&next, "-", 1, NULL, NULL);
 	reader_attach(&slow, &run);
 	reader_attach(&fast, &run);
 	append(&run, "a", 2, &slow, &fast);
 	assert_reads(&fast, "a");
-	run_continue(&run, &next);
-	run_finish(&run);
+	stream_continue(&run, &next);
+	stream_finish(&run);
 	append(&next, "b", 3, &slow, &fast);
 	insert(&slow, &next, "i");
 	append(&next, "c", 4, &slow, &fast);
@@ -359,27 +359,27 @@ static void a_run_that_continues_leads_its_readers_into_the_next(void **state)
 	assert_reads(&fast, "bc");
 	reader_finish(&slow);
 	reader_finish(&fast);
-	run_finish(&next);
+	stream_finish(&next);
 }
 
 static void who_gives_up_before_the_seam_misses_what_lies_before_it(void **state)
 {
 	(void)state;
-	struct run run, next;
+	struct stream run, next;
 	struct reader reader;
 	struct window rest = {0};
-	run_init(&run);
-	run_init(&next);
+	stream_init(&run);
+	stream_init(&next);
 	reader_attach(&reader, &run);
 	append(&run, "a", 2, &reader, NULL);
-	run_continue(&run, &next);
-	run_finish(&run);
+	stream_continue(&run, &next);
+	stream_finish(&run);
 	append(&next, "b", 30, &reader, NULL);
-	assert_true(reader_give_up(&reader, &rest));
+	assert_true(reader_abandon(&reader, &rest));
 	assert_int_equal(rest.after, 1);
 	window_clear(&rest);
 	reader_finish(&reader);
-	run_finish(&next);
+	stream_finish(&next);
 }
 
 static int set_up(void **state)

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "alloc.h"
+#include "protocol.h"
 #include "websocket.h"
 
 /* What a browser makes of the bytes; checks each header on the way. */
@@ -130,7 +131,7 @@ static void the_last_reference_frees(void **state)
 static void close_has_code_and_reason(void **state)
 {
 	(void)state;
-	unsigned char out[WEBSOCKET_CLOSE_MAX];
+	unsigned char out[PROTOCOL_CONTROL_MAX];
 	assert_int_equal(websocket_close(out, 4400, "uid missing"), 15);
 	assert_memory_equal(out, "\x88\x0D\x11\x30uid missing", 15);
 	assert_int_equal(websocket_close(out, 1000, ""), 4);
@@ -139,14 +140,14 @@ static void close_has_code_and_reason(void **state)
 static void a_long_close_reason_is_cut_between_characters(void **state)
 {
 	(void)state;
-	unsigned char out[WEBSOCKET_CLOSE_MAX];
+	unsigned char out[PROTOCOL_CONTROL_MAX];
 	char reason[201] = {0};
 	memset(reason, 'r', 200);
 	memcpy(reason + 122, "\xC3\xA9", 2); /* bytes 123 and 124 */
 	assert_int_equal(websocket_close(out, 1000, reason), 4 + 122);
 	assert_int_equal(out[1], 2 + 122);
 	reason[122] = reason[123] = 'r';
-	assert_int_equal(websocket_close(out, 1000, reason), WEBSOCKET_CLOSE_MAX);
+	assert_int_equal(websocket_close(out, 1000, reason), PROTOCOL_CONTROL_MAX);
 }
 
 int main(void)

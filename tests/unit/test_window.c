@@ -50,7 +50,7 @@ static void a_position_from_outside_is_not_the_same_as_our_own(void **state)
 {
 	(void)state;
 	struct window a = make("1", NULL, 0), foreign = make("1", NULL, 0);
-	foreign.from->foreign = true;
+	foreign.from->unverified = true;
 	assert_false(window_equal(&a, &foreign));
 	window_clear(&a);
 	window_clear(&foreign);
@@ -66,7 +66,7 @@ static void cursors_that_sql_can_read_are_accepted(void **state)
 		"1.999999999999999999.999999999999999999.999999999999999999",
 	};
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
-		assert_true(cursor_wellformed(good[i]));
+		assert_true(cursor_is_wellformed(good[i]));
 }
 
 static void all_else_is_refused_as_a_cursor(void **state)
@@ -91,7 +91,7 @@ static void all_else_is_refused_as_a_cursor(void **state)
 		"1.2.3.1000000000000000000",
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		if (cursor_wellformed(bad[i]))
+		if (cursor_is_wellformed(bad[i]))
 			fail_msg("\"%s\" is no cursor", bad[i]);
 }
 
@@ -103,9 +103,9 @@ static void a_cursor_has_a_greatest_length(void **state)
 		strcat(text, ".5");
 	assert_int_equal(strlen(text), CURSOR_MAX - 1);
 	strcat(text, "5");
-	assert_true(cursor_wellformed(text));
+	assert_true(cursor_is_wellformed(text));
 	strcat(text, "5");
-	assert_false(cursor_wellformed(text));
+	assert_false(cursor_is_wellformed(text));
 }
 
 int main(void)
