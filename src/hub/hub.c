@@ -110,13 +110,13 @@ static void update_metrics(const struct hub *hub)
 }
 
 struct client *hub_join(struct hub *hub, const struct client_config *config,
-	const struct transport *transport, void *conn, uint16_t *code, const char **reason)
+	const struct transport *transport, void *conn, struct refusal *refusal)
 {
 	const struct user *known = users_find(hub->users, config->uid);
 	int64_t max = hub->settings->max_clients_per_uid;
 	if (known && max && known->clients >= (size_t)max) {
-		*code = CLOSE_TOO_MANY_CLIENTS;
-		*reason = "too many connections of this uid";
+		*refusal = (struct refusal){
+			CLOSE_TOO_MANY_CLIENTS, "too many connections of this uid"};
 		return NULL;
 	}
 	struct client *client = xcalloc(1, sizeof(*client));

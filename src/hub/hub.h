@@ -51,10 +51,10 @@ struct client_config {
 	const struct protocol *protocol;
 };
 
-/* Registers a client: from now on the events of its uid reach its transport. NULL when it is
- * refused: then it is to be closed with *code and *reason. The client lives until client_gone. */
+/* Registers a client: from now on the events of its uid reach its transport. NULL and *refusal when
+ * it is refused. The client lives until client_gone. */
 struct client *hub_join(struct hub *hub, const struct client_config *config,
-	const struct transport *transport, void *conn, uint16_t *code, const char **reason);
+	const struct transport *transport, void *conn, struct refusal *refusal);
 /* The connection is closed: frees the client and sets the caller's pointer to NULL. The transport
  * is not called again. NULL is accepted. */
 void client_gone(struct client **client);

@@ -4,21 +4,22 @@
 #include <libwebsockets.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "alloc.h"
+#include "auth.h"
 #include "inbox.h"
 #include "log.h"
 #include "metrics.h"
-#include "utf8.h"
 #include "wheel.h"
 
-/* Deadlines are looked at so many times in the shorter of ping_interval and ping_timeout: each look
- * wakes a processor with nothing in its caches. */
+/* Deadlines are checked so many times in the shorter of ping_interval and ping_timeout: each check
+ * wakes a processor with cold caches. */
 #define TICKS 20
-/* How long the peer has to answer our Close, in seconds. */
-#define CLOSE_WAIT 5
+/* Milliseconds for a client to say who it is. */
+#define AUTH_TIMEOUT 5000
+/* Seconds for the peer to answer our close. */
+#define CLOSE_TIMEOUT 5
 
 struct conns {
 	const struct settings *settings;
@@ -28,32 +29,38 @@ struct conns {
 	struct wheel wheel;
 	uint64_t tick_ms;
 	size_t count, opened; /* now, ever */
-	bool waking;	      /* lws_cancel_service was called and has not come through yet */
+	bool cancelling;      /* lws_cancel_service was called and has not come through yet */
 };
 
+/* The handshake has no memory of ours: lws limits its time. */
+enum state { HANDSHAKE, AUTHENTICATING, JOINED, CLOSING };
+
 /* Whether the peer is read from. */
-enum ear {
-	EAR_OPEN,
-	EAR_SHUT,    /* lws keeps a rest: it would take a Close for the end, at once */
-	EAR_OPENING, /* it does not any more; we write when we have heard what came meanwhile */
+enum rx_state {
+	RX_ON,
+	RX_PAUSED,   /* lws keeps a rest: it would take a Close for the end, at once */
+	RX_RESUMING, /* the rest is sent; nothing is written until everything unread is read */
 };
 
 struct conn {
 	struct lws *wsi; /* NULL: not open */
 	struct conns *conns;
-	struct client *client;
-	struct wheel_entry deadline; /* of the next ping, or of the answer to the last one */
+	struct client *client; /* NULL unless JOINED */
+	struct wheel_entry deadline;
 	struct inbox inbox;
-	uint64_t since_ping; /* bytes written behind the last ping */
-	uint32_t untaken;    /* bytes up to its end that the peer had not taken at the last look */
-	uint32_t heard;	     /* when something last came, loop time in ms */
-	uint8_t ear;
+	uint64_t bytes_since_ping; /* written behind the last ping */
+	uint32_t unacked_bytes;	   /* up to the end of the last ping, at the last look */
+	uint32_t last_rx_ms;	   /* loop time */
+	uint8_t state;
+	uint8_t rx_state;
 	uint8_t protocol; /* index of protocols */
-	uint8_t ping_len;
-	bool closing; /* our Close is out, or the connection is broken */
-	bool woken;   /* the client wants to hear when it can write */
-	bool pinged;
+	bool wake_wanted; /* by the client */
+	bool ping_sent;	  /* and not answered */
 };
+
+static void on_deadline(void *ctx, struct wheel_entry *entry);
+
+/* ---- all connections ---- */
 
 static uint64_t choose_tick(const struct settings *settings)
 {
@@ -92,9 +99,9 @@ void conns_use_context(struct conns *conns, struct lws_context *context)
 	conns->context = context;
 }
 
-void conns_woken(struct conns *conns)
+void conns_cancelled(struct conns *conns)
 {
-	conns->waking = false;
+	conns->cancelling = false;
 }
 
 static uint64_t now_ms(const struct conns *conns)
@@ -102,114 +109,156 @@ static uint64_t now_ms(const struct conns *conns)
 	return uv_now(conns->ticker.loop);
 }
 
-/* A connection keeps times in 32 bits, good for differences of less than seven weeks. */
-static uint32_t ms_since(const struct conns *conns, uint32_t then)
+static void advance(struct conns *conns)
 {
-	return (uint32_t)now_ms(conns) - then;
+	wheel_advance(&conns->wheel, now_ms(conns) / conns->tick_ms, on_deadline, conns);
 }
 
-/* Ends the connection on behalf of lws's timeouts, wherever we are called from. */
+static void on_tick(uv_timer_t *timer)
+{
+	struct conns *conns = timer->data;
+	advance(conns);
+	if (conns->count == 0)
+		uv_timer_stop(timer);
+}
+
+/* ---- states ---- */
+
+static void move(struct conn *conn, enum state to)
+{
+	static const char *const names[] = {"handshake", "authenticating", "joined", "closing"};
+	log_debug("connection: %s -> %s", names[conn->state], names[to]);
+	conn->state = (uint8_t)to;
+}
+
+static void set_deadline(struct conn *conn, uint64_t ms)
+{
+	struct conns *conns = conn->conns;
+	uint64_t ticks = (ms + conns->tick_ms - 1) / conns->tick_ms;
+	wheel_set(&conns->wheel, &conn->deadline, conns->wheel.now + ticks);
+}
+
+/* Leaves the end to a timeout of lws, which works wherever we are called from. */
 static void end_after(struct conn *conn, enum pending_timeout why, int seconds)
 {
 	struct conns *conns = conn->conns;
-	conn->closing = true;
+	move(conn, CLOSING);
 	wheel_remove(&conn->deadline);
 	lws_set_timeout(conn->wsi, why, seconds);
-	if (!conns->waking) {
-		conns->waking = true;
+	if (!conns->cancelling) {
+		conns->cancelling = true;
 		lws_cancel_service(conns->context);
 	}
 }
 
 static void drop(struct conn *conn, const char *why)
 {
-	log_debug("dropping a connection: %s", why);
+	log_debug("connection: dropped: %s", why);
 	end_after(conn, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
 }
 
-/* ---- when the peer is heard ---- */
+bool conn_is_closing(const struct conn *conn)
+{
+	return conn->state == CLOSING;
+}
 
-static void top_up(struct conn *conn)
+/* ---- reading ---- */
+
+static void top_up_inbox(struct conn *conn)
 {
 	struct conns *conns = conn->conns;
 	inbox_top_up(&conn->inbox, (uint32_t)now_ms(conns), (uint64_t)conns->settings->message_rate,
-		conn->ear == EAR_OPEN);
+		conn->rx_state == RX_ON);
 }
 
-static void shut_ear(struct conn *conn)
+static void pause_rx(struct conn *conn)
 {
-	top_up(conn);
-	conn->ear = EAR_SHUT;
+	top_up_inbox(conn);
+	conn->rx_state = RX_PAUSED;
 	lws_rx_flow_control(conn->wsi, 0);
 }
 
-static bool unread(const struct conn *conn)
+static bool has_unread_bytes(const struct conn *conn)
 {
 	int bytes = 0;
 	return ioctl(lws_get_socket_fd(conn->wsi), FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
-/* lws has sent what it kept. First it comes round once more, since it may also keep something that
- * it has read; and then again and again, with a piece read each time, as long as there are any. */
-static void open_ear(struct conn *conn)
+/* lws has sent its rest. It comes back once, because it may also keep bytes that it has read, and
+ * then once per piece as long as there are unread bytes. */
+static void resume_rx(struct conn *conn)
 {
-	if (conn->ear == EAR_SHUT) {
-		conn->ear = EAR_OPENING;
+	if (conn->rx_state == RX_PAUSED) {
+		conn->rx_state = RX_RESUMING;
 		lws_rx_flow_control(conn->wsi, 1);
-	} else if (conn->closing || !unread(conn)) {
-		conn->ear = EAR_OPEN;
+	} else if (conn->state == CLOSING || !has_unread_bytes(conn)) {
+		conn->rx_state = RX_ON;
 		return;
 	}
 	lws_callback_on_writable(conn->wsi);
 }
 
-/* ---- the transport ---- */
+struct inbox *conn_inbox(struct conn *conn)
+{
+	return &conn->inbox;
+}
+
+bool conn_spend_message(struct conn *conn)
+{
+	top_up_inbox(conn);
+	return inbox_take(&conn->inbox);
+}
+
+/* ---- writing ---- */
 
 static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
 {
-	/* lws takes no const, but does not write into what is sent raw. */
+	/* lws takes no const, but does not write into raw bytes. */
 	if (lws_write(conn->wsi, (unsigned char *)(uintptr_t)bytes, len, LWS_WRITE_RAW) < 0) {
 		drop(conn, "the peer is gone");
 		return false;
 	}
-	conn->since_ping += len;
+	conn->bytes_since_ping += len;
 	metric_add(METRIC_SENT_BYTES, len);
-	if (conn->ear != EAR_SHUT && lws_partial_buffered(conn->wsi))
-		shut_ear(conn);
+	if (conn->rx_state != RX_PAUSED && lws_partial_buffered(conn->wsi))
+		pause_rx(conn);
 	return true;
+}
+
+void conn_close(struct conn *conn, uint16_t code, const char *reason)
+{
+	if (conn->state == CLOSING)
+		return;
+	log_debug("connection: closed with %u: %s", code, reason);
+	unsigned char frame[PROTOCOL_CONTROL_MAX];
+	if (write_raw(conn, frame, protocols[conn->protocol].close(frame, code, reason)))
+		end_after(conn, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_TIMEOUT);
 }
 
 static bool transport_write(void *ctx, const unsigned char *bytes, size_t len)
 {
 	struct conn *conn = ctx;
-	return !conn->closing && write_raw(conn, bytes, len);
+	return conn->state != CLOSING && write_raw(conn, bytes, len);
 }
 
 static bool transport_congested(void *ctx)
 {
 	struct conn *conn = ctx;
-	return conn->closing || conn->ear != EAR_OPEN;
+	return conn->state == CLOSING || conn->rx_state != RX_ON;
 }
 
 static void transport_wake(void *ctx)
 {
 	struct conn *conn = ctx;
-	if (conn->closing)
+	if (conn->state == CLOSING)
 		return;
-	conn->woken = true;
+	conn->wake_wanted = true;
 	lws_callback_on_writable(conn->wsi);
 }
 
 static void transport_close(void *ctx, uint16_t code, const char *reason)
 {
-	struct conn *conn = ctx;
-	if (conn->closing)
-		return;
-
-	log_debug("closing a connection: %u %s", code, reason);
-	unsigned char frame[PROTOCOL_CONTROL_MAX];
-	if (write_raw(conn, frame, protocols[conn->protocol].close(frame, code, reason)))
-		end_after(conn, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_WAIT);
+	conn_close(ctx, code, reason);
 }
 
 static const struct transport transport = {
@@ -219,173 +268,165 @@ static const struct transport transport = {
 	.close = transport_close,
 };
 
-/* ---- pings ---- */
-
-static void set_deadline(struct conn *conn, uint64_t ms)
+void conn_writable(struct conn *conn)
 {
-	struct conns *conns = conn->conns;
-	uint64_t ticks = (ms + conns->tick_ms - 1) / conns->tick_ms;
-	wheel_set(&conns->wheel, &conn->deadline, conns->wheel.now + ticks);
+	if (conn->rx_state != RX_ON)
+		resume_rx(conn);
+	/* lws also calls when it has sent its rest. */
+	if (conn->rx_state != RX_ON || !conn->wake_wanted || conn->state != JOINED)
+		return;
+	conn->wake_wanted = false;
+	client_writable(conn->client);
 }
 
-/* Bytes up to the ping's end that the peer's kernel has not acknowledged; counts right while
- * nothing is kept by lws. */
-static uint32_t count_untaken(const struct conn *conn)
+/* ---- pings ---- */
+
+/* Bytes up to the end of the ping that the peer's kernel has not acknowledged; right while lws
+ * keeps no rest. */
+static uint32_t count_unacked_bytes(const struct conn *conn)
 {
 	int queued = 0;
 	if (ioctl(lws_get_socket_fd(conn->wsi), SIOCOUTQ, &queued) != 0 || queued < 0)
 		return 0;
-	uint64_t unacknowledged = (uint64_t)queued;
-	if (unacknowledged <= conn->since_ping)
+	uint64_t unacked = (uint64_t)queued;
+	if (unacked <= conn->bytes_since_ping)
 		return 0;
-	return (uint32_t)(unacknowledged - conn->since_ping);
+	return (uint32_t)(unacked - conn->bytes_since_ping);
 }
 
 static void send_ping(struct conn *conn)
 {
-	/* With nothing written since a ping that was answered, the kernel need not be asked. */
-	bool alone = !conn->untaken && !conn->since_ping;
+	/* When nothing was written since a ping that was answered, the kernel need not be asked. */
+	bool alone = !conn->unacked_bytes && !conn->bytes_since_ping;
 	unsigned char ping[PROTOCOL_CONTROL_MAX];
 	size_t len = protocols[conn->protocol].ping(ping);
 	if (!write_raw(conn, ping, len))
 		return;
-	conn->ping_len = (uint8_t)len;
-	conn->pinged = true;
-	conn->since_ping = 0;
-	conn->untaken = alone ? (uint32_t)len : count_untaken(conn);
+	conn->ping_sent = true;
+	conn->bytes_since_ping = 0;
+	conn->unacked_bytes = alone ? (uint32_t)len : count_unacked_bytes(conn);
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_timeout);
 }
 
-/* The answer may be late since the ping stood behind much that a slow peer was still taking at the
- * last look. From when it does not any more, the peer has the whole timeout to answer. */
-static bool still_taking(struct conn *conn)
+/* The answer may be late because the ping stands behind bytes that a slow peer is still taking.
+ * When it has stopped, it has the whole timeout to answer. */
+static bool peer_is_draining(struct conn *conn)
 {
-	uint32_t before = conn->untaken;
-	conn->untaken = count_untaken(conn);
-	return before > conn->ping_len && conn->untaken < before;
+	unsigned char ping[PROTOCOL_CONTROL_MAX];
+	uint32_t before = conn->unacked_bytes;
+	conn->unacked_bytes = count_unacked_bytes(conn);
+	return before > protocols[conn->protocol].ping(ping) && conn->unacked_bytes < before;
 }
 
-static void drop_silent(struct conn *conn)
+/* In 32 bits, which is right for less than seven weeks. */
+static uint64_t silent_ms(const struct conn *conn)
 {
-	metric_add(METRIC_PING_TIMEOUTS, 1);
-	drop(conn, "no answer to a ping");
+	return (uint32_t)now_ms(conn->conns) - conn->last_rx_ms;
+}
+
+/* The hub limits how long bytes that wait already may wait. */
+static void check_ping(struct conn *conn)
+{
+	const struct conns *conns = conn->conns;
+	uint64_t interval = (uint64_t)conns->settings->ping_interval, silent = silent_ms(conn);
+	if (transport_congested(conn) || (conn->ping_sent && peer_is_draining(conn))) {
+		set_deadline(conn, (uint64_t)conns->settings->ping_timeout);
+	} else if (conn->ping_sent) {
+		metric_add(METRIC_PING_TIMEOUTS, 1);
+		drop(conn, "ping not answered");
+	} else if (silent + conns->tick_ms < interval) {
+		set_deadline(conn, interval - silent);
+	} else {
+		send_ping(conn);
+	}
 }
 
 static void on_deadline(void *ctx, struct wheel_entry *entry)
 {
 	struct conn *conn = LIST_OF(entry, struct conn, deadline);
-	const struct conns *conns = ctx;
-	const struct settings *settings = conns->settings;
-	uint64_t silent = ms_since(conns, conn->heard);
-	uint64_t interval = (uint64_t)settings->ping_interval;
-
-	/* With bytes waiting here already, the hub sees to it that they move. */
-	if (transport_congested(conn) || (conn->pinged && still_taking(conn)))
-		set_deadline(conn, (uint64_t)settings->ping_timeout);
-	else if (conn->pinged)
-		drop_silent(conn);
-	else if (silent + conns->tick_ms < interval)
-		set_deadline(conn, interval - silent);
-	else
-		send_ping(conn);
+	(void)ctx;
+	if (conn->state == AUTHENTICATING)
+		conn_close(conn, CLOSE_AUTH_TIMEOUT, "authentication took too long");
+	else if (conn->state == JOINED)
+		check_ping(conn);
 }
 
-static void on_tick(uv_timer_t *timer)
+void conn_note_rx(struct conn *conn)
 {
-	struct conns *conns = timer->data;
-	wheel_advance(&conns->wheel, now_ms(conns) / conns->tick_ms, on_deadline, conns);
-	if (conns->count == 0)
-		uv_timer_stop(timer);
-}
-
-static void heard(struct conn *conn)
-{
-	conn->heard = (uint32_t)now_ms(conn->conns);
-	if (!conn->pinged || conn->closing)
+	conn->last_rx_ms = (uint32_t)now_ms(conn->conns);
+	if (!conn->ping_sent || conn->state != JOINED)
 		return;
-	conn->pinged = false;
+	conn->ping_sent = false;
 	set_deadline(conn, (uint64_t)conn->conns->settings->ping_interval);
 }
 
-void conn_answered(struct conn *conn)
+void conn_note_pong(struct conn *conn)
 {
-	conn->untaken = 0;
-	heard(conn);
+	conn->unacked_bytes = 0;
+	conn_note_rx(conn);
 }
 
 /* The first ping comes after half to all of the interval, as if the peer had been silent for a
- * while already, so that clients which came together do not stay together. */
+ * while, so that clients that came together are not pinged together. */
 static void start_pings(struct conn *conn)
 {
 	struct conns *conns = conn->conns;
 	uint64_t interval = (uint64_t)conns->settings->ping_interval;
-	if (!uv_is_active((uv_handle_t *)&conns->ticker)) {
-		wheel_advance(&conns->wheel, now_ms(conns) / conns->tick_ms, on_deadline, conns);
-		uv_timer_start(&conns->ticker, on_tick, conns->tick_ms, conns->tick_ms);
-	}
 	uint64_t silent = conns->opened++ * 7919 % (interval / 2 + 1);
-	conn->heard -= (uint32_t)silent;
+	conn->last_rx_ms -= (uint32_t)silent;
 	set_deadline(conn, interval - silent);
 }
 
-/* ---- life ---- */
+/* ---- from open to gone ---- */
 
 size_t conn_size(void)
 {
 	return sizeof(struct conn);
 }
 
-void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi,
-	const struct protocol *protocol, const struct handshake *handshake)
+void conn_open(
+	struct conn *conn, struct conns *conns, struct lws *wsi, const struct protocol *protocol)
 {
 	*conn = (struct conn){
 		.wsi = wsi,
-		.protocol = (uint8_t)(protocol - protocols),
 		.conns = conns,
-		.heard = (uint32_t)now_ms(conns),
+		.protocol = (uint8_t)(protocol - protocols),
+		.last_rx_ms = (uint32_t)now_ms(conns),
 	};
-	inbox_init(&conn->inbox, conn->heard, (uint64_t)conns->settings->message_rate);
+	inbox_init(&conn->inbox, conn->last_rx_ms, (uint64_t)conns->settings->message_rate);
 	conns->count++;
-	start_pings(conn);
+	if (!uv_is_active((uv_handle_t *)&conns->ticker)) {
+		advance(conns);
+		uv_timer_start(&conns->ticker, on_tick, conns->tick_ms, conns->tick_ms);
+	}
+	move(conn, AUTHENTICATING);
+	set_deadline(conn, AUTH_TIMEOUT);
+}
 
-	uint16_t code = CLOSE_BAD_REQUEST;
-	const char *reason = handshake_refusal(handshake);
-	if (!reason) {
-		const struct client_config config = {
-			.uid = handshake->uid,
-			.types = handshake->types,
-			.since = handshake->since,
-			.protocol = protocol,
-		};
-		conn->client = hub_join(conns->hub, &config, &transport, conn, &code, &reason);
+void conn_join(struct conn *conn, const struct handshake *handshake)
+{
+	struct conns *conns = conn->conns;
+	const struct credentials credentials = {.uid = handshake->uid};
+	struct client_config config = {
+		.types = handshake->types,
+		.since = handshake->since,
+		.protocol = &protocols[conn->protocol],
+	};
+	struct refusal refusal;
+	if (auth_methods[conns->settings->auth].identify(&credentials, &config.uid, &refusal)) {
+		move(conn, JOINED);
+		start_pings(conn);
+		conn->client = hub_join(conns->hub, &config, &transport, conn, &refusal);
 	}
 	if (!conn->client)
-		transport_close(conn, code, reason);
-}
-
-bool conn_closing(const struct conn *conn)
-{
-	return conn->closing;
-}
-
-void conn_writable(struct conn *conn)
-{
-	if (conn->ear != EAR_OPEN)
-		open_ear(conn);
-	if (conn->ear != EAR_OPEN)
-		return;
-	/* lws also calls when it has sent what it kept. */
-	if (!conn->woken || !conn->client || conn->closing)
-		return;
-	conn->woken = false;
-	client_writable(conn->client);
+		conn_close(conn, refusal.code, refusal.reason);
 }
 
 void conn_gone(struct conn *conn)
 {
 	if (!conn->wsi)
 		return;
-	conn->closing = true;
+	conn->state = CLOSING;
 	client_gone(&conn->client);
 	wheel_remove(&conn->deadline);
 	inbox_finish(&conn->inbox);
@@ -393,42 +434,12 @@ void conn_gone(struct conn *conn)
 	conn->wsi = NULL;
 }
 
-/* ---- receiving ---- */
-
-static void take_message(struct conn *conn, const char *text, size_t len)
+struct client *conn_client(struct conn *conn)
 {
-	top_up(conn);
-	if (!inbox_take(&conn->inbox))
-		transport_close(conn, CLOSE_TOO_MANY_MESSAGES, "too many messages");
-	else if (!utf8_valid(text, len))
-		transport_close(conn, CLOSE_BAD_UTF8, "not UTF-8");
-	else if (conn->client)
-		client_received(conn->client, text, len);
+	return conn->client;
 }
 
-void conn_receive(struct conn *conn, const char *piece, size_t len)
+size_t conn_max_message(const struct conn *conn)
 {
-	heard(conn);
-	if (conn->closing)
-		return;
-	if (lws_frame_is_binary(conn->wsi)) {
-		transport_close(conn, CLOSE_BINARY, "text only");
-		return;
-	}
-	if (inbox_len(&conn->inbox) + len > (size_t)conn->conns->settings->max_message) {
-		transport_close(conn, CLOSE_TOO_BIG, "message too big");
-		inbox_forget(&conn->inbox);
-		return;
-	}
-
-	bool last = lws_is_final_fragment(conn->wsi);
-	if (last && !inbox_len(&conn->inbox)) {
-		take_message(conn, piece, len);
-		return;
-	}
-	inbox_gather(&conn->inbox, piece, len);
-	if (!last)
-		return;
-	take_message(conn, inbox_text(&conn->inbox), inbox_len(&conn->inbox));
-	inbox_forget(&conn->inbox);
+	return (size_t)conn->conns->settings->max_message;
 }

@@ -1,4 +1,4 @@
-/* WebSocket connections: the transport of a client, over libwebsockets.
+/* Connections: the transport of a client, over libwebsockets, and the states of its connection.
  *
  * What is sent is framed already, and goes out by raw writes that end on a frame boundary: from a
  * turn, not only when lws says that the socket is writable. Measured and read in lws 4.1.6 and 4.3;
@@ -44,6 +44,7 @@
  *     test_ends_of_all_kinds_are_ends (with sanitizers) */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
 
@@ -53,6 +54,7 @@
 
 struct lws;
 struct lws_context;
+struct inbox;
 
 /* All connections. */
 struct conns;
@@ -61,22 +63,37 @@ struct conns *conns_create(uv_loop_t *loop, const struct settings *settings, str
 /* After the last connection has ended; the loop has to run once more. */
 void conns_destroy(struct conns **conns);
 void conns_use_context(struct conns *conns, struct lws_context *context);
-/* The wake-up that lws_cancel_service asked for has come. */
-void conns_woken(struct conns *conns);
+/* lws_cancel_service has come through. */
+void conns_cancelled(struct conns *conns);
 
 /* A connection; lives in lws's per-session memory, all zero before it is opened. */
 struct conn;
 
 size_t conn_size(void);
-/* The handshake is through: registers the client, or closes. */
-void conn_open(struct conn *conn, struct conns *conns, struct lws *wsi,
-	const struct protocol *protocol, const struct handshake *handshake);
-/* A piece of a message. */
-void conn_receive(struct conn *conn, const char *piece, size_t len);
-/* A pong came: the peer is there, and has taken all up to the ping. */
-void conn_answered(struct conn *conn);
-/* True when lws need not answer the peer's Close: it is the answer to ours. */
-bool conn_closing(const struct conn *conn);
+/* The handshake is complete. */
+void conn_open(
+	struct conn *conn, struct conns *conns, struct lws *wsi, const struct protocol *protocol);
+/* Finds out who the client is and registers it, or closes. */
+void conn_join(struct conn *conn, const struct handshake *handshake);
+/* Bytes came from the peer. */
+void conn_note_rx(struct conn *conn);
+/* A pong came: the peer has taken everything up to the ping. */
+void conn_note_pong(struct conn *conn);
+/* lws can write. */
 void conn_writable(struct conn *conn);
+/* Sends a close behind everything written; a second one does nothing. */
+void conn_close(struct conn *conn, uint16_t code, const char *reason);
+/* True after our close. */
+bool conn_is_closing(const struct conn *conn);
 /* It has ended; harmless when it was never opened or is gone already. */
 void conn_gone(struct conn *conn);
+
+/* For messages from the peer. */
+
+struct inbox *conn_inbox(struct conn *conn);
+/* Longest message, in bytes. */
+size_t conn_max_message(const struct conn *conn);
+/* Counts a message against message_rate; false: there are too many. */
+bool conn_spend_message(struct conn *conn);
+/* NULL unless registered. */
+struct client *conn_client(struct conn *conn);

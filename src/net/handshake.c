@@ -31,17 +31,6 @@ void handshake_parameter(struct handshake *handshake, const char *pair, size_t l
 			take(handshake, ours[i].to, equals + 1, len - name - 1);
 }
 
-const char *handshake_refusal(const struct handshake *handshake)
-{
-	if (handshake->malformed)
-		return "query is not UTF-8";
-	if (!handshake->uid || !*handshake->uid)
-		return "uid missing";
-	if (strlen(handshake->uid) > HANDSHAKE_UID_MAX)
-		return "uid too long";
-	return NULL;
-}
-
 void handshake_clear(struct handshake *handshake)
 {
 	free(handshake->uid);

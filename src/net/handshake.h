@@ -4,9 +4,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Longest uid, in bytes. */
-#define HANDSHAKE_UID_MAX 255
-
 /* All zero before the first parameter; NULL: absent. */
 struct handshake {
 	char *uid, *types, *since;
@@ -16,6 +13,4 @@ struct handshake {
 /* Takes one "name=value" of the query, percent-decoded. The first value of a name counts, as in
  * URLSearchParams.get; unknown names are ignored. */
 void handshake_parameter(struct handshake *handshake, const char *pair, size_t len);
-/* NULL, or the reason why the handshake is refused (static text). */
-const char *handshake_refusal(const struct handshake *handshake);
 void handshake_clear(struct handshake *handshake);

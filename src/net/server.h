@@ -1,4 +1,4 @@
-/* The WebSocket daemon: the listeners, the handshake, and lws with its context. */
+/* The server for clients and operators: listeners, routes, and lws with its context. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,21 +13,20 @@ struct server_config {
 	uv_loop_t *loop; /* lent to lws until server_destroy */
 	const struct settings *settings;
 	struct hub *hub;
-	/* For /readyz: whether clients get what they came for; if not, *why is one line. */
+	/* For /readyz: true when clients are served; else *why is one line of text. */
 	bool (*ready)(void *ctx, const char **why);
 	void *ctx;
 };
 
-/* Listens. NULL when that can't be had; the reason has been logged. */
+/* Listens. NULL when an address cannot be had; the reason has been logged. */
 struct server *server_create(const struct server_config *config);
-/* Begins to accept clients; until then they wait. */
+/* Accepts clients from now on; until then they wait in the kernel's queue. */
 void server_accept(struct server *server);
-/* No new clients but those that are on their way; those that are connected stay, and so does the
+/* Accepts no new clients except those whose handshake has begun. Connections stay, and so does the
  * admin listener. */
 void server_stop_listening(struct server *server);
-/* None is on its way any more. */
-bool server_quiet(const struct server *server);
-/* Ends all connections, without a Close: hub_close_all comes before, and time for it to arrive.
- * Runs the loop until nothing of lws is in it; not to be called from one of the loop's callbacks.
- */
+/* True when no handshake is under way any more. */
+bool server_is_quiet(const struct server *server);
+/* Ends all connections, without a close. Runs the loop until nothing of lws is in it; not to be
+ * called from a callback of the loop. */
 void server_destroy(struct server **server);

@@ -25,6 +25,12 @@ enum close_code {
 	CLOSE_TOKEN_EXPIRED = 4509,
 };
 
+/* Why a client is not let in, as its connection is closed. */
+struct refusal {
+	uint16_t code;
+	const char *reason; /* static text */
+};
+
 /* Protocols of one encoding share the blocks of messages. */
 enum encoding { ENCODING_WEBSOCKET, ENCODINGS };
 

@@ -227,14 +227,14 @@ def test_a_close_from_a_timer_of_ours_is_followed_by_the_end(start, database):
     bridge = start(database, send_buffer="64MB", ping_interval="1h", slow_timeout="1s", log_level="debug")
     with slow(bridge) as client:
         fill(bridge, database, client)
-        bridge.wait_line("closing a connection: 4508")
+        bridge.wait_line("connection: closed with 4508")
         wait_for(lambda: bridge.connections() == 0, "the connection to end", patience=8)
 
 
 def test_a_drop_from_a_timer_of_ours_is_the_end_at_once(start, database):
     bridge = start(database, ping_interval="1s", ping_timeout="1s", log_level="debug")
     with Raw(bridge) as client:
-        bridge.wait_line("dropping a connection: no answer to a ping")
+        bridge.wait_line("connection: dropped: ping not answered")
         wait_for(lambda: bridge.connections() == 0, "the connection to end", patience=5)
         assert {frame.opcode for frame in client.rest()[1]} == {PING}
 

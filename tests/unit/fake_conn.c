@@ -104,14 +104,13 @@ void fake_conn_join(struct fake_conn *conn, struct hub *hub, const char *uid, co
 
 void fake_conn_request(struct fake_conn *conn, struct hub *hub, const struct client_config *request)
 {
-	const char *reason = NULL;
-	uint16_t code = 0;
+	struct refusal refusal = {0};
 	*conn = (struct fake_conn){.room = ALL};
-	conn->client = hub_join(hub, request, &transport, conn, &code, &reason);
+	conn->client = hub_join(hub, request, &transport, conn, &refusal);
 	if (conn->client)
 		return;
-	assert_non_null(reason);
-	conn->closed = code;
+	assert_non_null(refusal.reason);
+	conn->closed = refusal.code;
 }
 
 void fake_conn_clog(struct fake_conn *conn, size_t room)

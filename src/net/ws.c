@@ -1,0 +1,146 @@
+#include "ws.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "http.h"
+#include "inbox.h"
+#include "metrics.h"
+#include "origin.h"
+#include "utf8.h"
+
+/* lws copies the offered subprotocols into 128 bytes, and hangs up when they do not fit. */
+#define MAX_OFFERED 127
+/* The smallest buffer that receives every control frame in one piece. */
+#define RX_BUFFER_SIZE 128
+
+struct lws_protocols ws_protocol(size_t number, lws_callback_function *callback)
+{
+	return (struct lws_protocols){
+		.name = protocols[number].name,
+		.callback = callback,
+		.per_session_data_size = conn_size(),
+		.rx_buffer_size = RX_BUFFER_SIZE,
+		.id = (unsigned)number,
+		.tx_packet_size = 1 << 20,
+	};
+}
+
+/* ---- the upgrade ---- */
+
+/* A header's text; NULL when it is absent or does not fit. */
+static const char *header(struct lws *wsi, enum lws_token_indexes token, char *buffer, int size)
+{
+	return lws_hdr_copy(wsi, buffer, size, token) > 0 ? buffer : NULL;
+}
+
+static bool is_origin_allowed(struct lws *wsi, const char *allowed)
+{
+	char origin[512], host[512];
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) == 0)
+		return true;
+	return header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin) &&
+	       origin_allowed(origin, header(wsi, WSI_TOKEN_HOST, host, sizeof host), allowed);
+}
+
+/* lws selects the first offered subprotocol that it knows, and hangs up when it knows none. */
+static bool is_protocol_offered(struct lws *wsi)
+{
+	char offered[MAX_OFFERED + 1];
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) == 0)
+		return true;
+	if (!header(wsi, WSI_TOKEN_PROTOCOL, offered, sizeof offered))
+		return false;
+	for (size_t i = 0; i < PROTOCOLS; i++)
+		if (header_list_has(offered, protocols[i].name))
+			return true;
+	return false;
+}
+
+static int refuse(struct lws *wsi, unsigned status, const char *extra, const char *text)
+{
+	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
+	return http_refuse(wsi, status, extra, text);
+}
+
+/* lws would also upgrade POST requests, old versions, and to HTTP/2. */
+int ws_confirm_upgrade(
+	struct lws *wsi, const char *to, const struct settings *settings, size_t clients)
+{
+	char version[8];
+	if (strcasecmp(to, "websocket") != 0 || !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
+		return refuse(wsi, 400, NULL, "Only GET with Upgrade: websocket.");
+	if (!header(wsi, WSI_TOKEN_VERSION, version, sizeof version) || strcmp(version, "13") != 0)
+		return refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
+			"Only Sec-WebSocket-Version: 13.");
+	if (!is_protocol_offered(wsi))
+		return refuse(wsi, 400, NULL,
+			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
+	if (!is_origin_allowed(wsi, settings->allowed_origins))
+		return refuse(wsi, 403, NULL, "Pages of this origin may not connect.");
+	if (clients >= (size_t)settings->max_clients)
+		return refuse(wsi, 503, "Retry-After: 10\r\n", "Too many clients.");
+	return 0;
+}
+
+/* lws has split the query and decoded its percent signs. */
+static void read_query(struct lws *wsi, struct handshake *handshake)
+{
+	char pair[WS_MAX_HEAD];
+	for (int i = 0; lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) > 0; i++) {
+		int len = lws_hdr_copy_fragment(wsi, pair, sizeof pair, WSI_TOKEN_HTTP_URI_ARGS, i);
+		if (len > 0)
+			handshake_parameter(handshake, pair, (size_t)len);
+	}
+}
+
+void ws_open(struct conn *conn, struct conns *conns, struct lws *wsi)
+{
+	struct handshake handshake = {0};
+	read_query(wsi, &handshake);
+	conn_open(conn, conns, wsi, &protocols[lws_get_protocol(wsi)->id]);
+	if (handshake.malformed)
+		conn_close(conn, CLOSE_BAD_REQUEST, "query is not UTF-8");
+	else
+		conn_join(conn, &handshake);
+	handshake_clear(&handshake);
+}
+
+/* ---- messages ---- */
+
+static void receive_message(struct conn *conn, const char *text, size_t len)
+{
+	if (!conn_spend_message(conn))
+		conn_close(conn, CLOSE_TOO_MANY_MESSAGES, "too many messages");
+	else if (!utf8_valid(text, len))
+		conn_close(conn, CLOSE_BAD_UTF8, "not UTF-8");
+	else if (conn_client(conn))
+		client_received(conn_client(conn), text, len);
+}
+
+void ws_receive(struct conn *conn, struct lws *wsi, const char *piece, size_t len)
+{
+	struct inbox *inbox = conn_inbox(conn);
+	conn_note_rx(conn);
+	if (conn_is_closing(conn))
+		return;
+	if (lws_frame_is_binary(wsi)) {
+		conn_close(conn, CLOSE_BINARY, "text only");
+		return;
+	}
+	if (inbox_len(inbox) + len > conn_max_message(conn)) {
+		conn_close(conn, CLOSE_TOO_BIG, "message too big");
+		inbox_forget(inbox);
+		return;
+	}
+	bool last = lws_is_final_fragment(wsi);
+	if (last && !inbox_len(inbox)) {
+		receive_message(conn, piece, len);
+		return;
+	}
+	inbox_gather(inbox, piece, len);
+	if (!last)
+		return;
+	receive_message(conn, inbox_text(inbox), inbox_len(inbox));
+	inbox_forget(inbox);
+}
