@@ -25,7 +25,7 @@ class Counted:
 
 def test_each_metric_is_looked_at_by_a_test():
     """A new row of the table comes with a test that reads it."""
-    names = re.findall(r'^STAT\(\w+, \w+, "(\w+)"', (ROOT / "src/stats.def").read_text(), re.M)
+    names = re.findall(r'^METRIC\(\w+, \w+, "(\w+)"', (ROOT / "src/base/metrics.def").read_text(), re.M)
     tests = "".join(file.read_text() for folder in ("e2e", "fault")
                     for file in (ROOT / "tests" / folder).glob("test_*.py"))
     assert len(names) > 20
