@@ -251,14 +251,14 @@ static void trust_is_for_this_machine_only(void **state)
 static void a_malformed_address_is_refused(void **state)
 {
 	(void)state;
-	refuse(NULL, "listen=8081", "--set: listen: not HOST:PORT, [V6]:PORT or unix:/PATH");
+	refuse(NULL, "listen=8081", "--set: listen: must be HOST:PORT, [V6]:PORT or unix:/PATH");
 	refuse(NULL, "listen=localhost:http",
-		"--set: listen: the port is not a number up to 65535");
+		"--set: listen: the port must be a number from 0 to 65535");
 	refuse(NULL, "admin_listen=localhost:65536",
-		"--set: admin_listen: the port is not a number up to 65535");
+		"--set: admin_listen: the port must be a number from 0 to 65535");
 	refuse(NULL, "listen=::1:8081",
-		"--set: listen: an IPv6 address needs brackets: [::1]:8081");
-	refuse(NULL, "listen=unix:x", "--set: listen: the path of a unix socket starts with /");
+		"--set: listen: an IPv6 address must be in brackets, as in [::1]:8081");
+	refuse(NULL, "listen=unix:x", "--set: listen: the path of a unix socket must start with /");
 }
 
 static void test_print_masks_secrets(void **state)
