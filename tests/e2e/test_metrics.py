@@ -25,7 +25,7 @@ class Counted:
 
 def test_each_metric_is_looked_at_by_a_test():
     """A new row of the table comes with a test that reads it."""
-    names = re.findall(r'^STAT\(\w+, \w+, "(\w+)"', (ROOT / "src/stats.def").read_text(), re.M)
+    names = re.findall(r'^METRIC\(\w+, \w+, "(\w+)"', (ROOT / "src/base/metrics.def").read_text(), re.M)
     tests = "".join(file.read_text() for folder in ("e2e", "fault")
                     for file in (ROOT / "tests" / folder).glob("test_*.py"))
     assert len(names) > 20
@@ -154,15 +154,15 @@ def test_the_notification_queue_is_looked_at(start, database):
     bridge = start(database, prune_interval="1s")
 
     def told():
-        return bridge.metrics()["pgcast_notification_queue_usage_ppm"]
+        return bridge.metrics()["pgcast_notification_queue_usage_ratio"]
 
     with database.connect() as listener:
         listener.execute("listen others")
         listener.execute("begin")
         listener.execute("select 1")
         database.execute("select pg_notify('others', n || repeat('x', 7000)) from generate_series(1, 500) n")
-        usage = database.value("select round(pg_notification_queue_usage() * 1000000)::int")
-        assert usage > 100
+        usage = database.value("select round(pg_notification_queue_usage()::numeric, 6)::float8")
+        assert usage > 0.0001
         wait_for(lambda: told() == usage, "the queue to be looked at")
         listener.execute("rollback")
     wait_for(lambda: told() == 0, "the queue to be empty")
