@@ -123,13 +123,13 @@ def test_waiting_for_descriptors_is_counted(bridge):
     try:
         with socket.create_connection((host, int(port)), timeout=PATIENCE) as early:
             early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            wait_for(lambda: len(bridge.lines("can't accept connections")) > 1, "it to have tried again")
+            wait_for(lambda: len(bridge.lines("could not accept connections")) > 1, "it to have tried again")
             resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, usual)
             assert early.recv(12) == b"HTTP/1.1 404"
     finally:
         resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, usual)
     pauses = bridge.metrics()["pgcast_accept_pauses_total"]
-    wait_for(lambda: pauses == len(bridge.lines("can't accept connections")), "each to have been logged")
+    wait_for(lambda: pauses == len(bridge.lines("could not accept connections")), "each to have been logged")
 
 
 async def test_each_commit_at_rest_rings_once(bridge, database):
