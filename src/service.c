@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +23,14 @@ struct service {
 	struct service_config config;
 	uv_signal_t on_signal[SIGNALS];
 	uv_timer_t watchdog;
-	size_t handles; /* not closed yet */
+	size_t handles; /* still open; the last one frees the service */
 	bool stopping;
-	int fd; /* to the service manager, -1: there is none */
+	int fd; /* socket to the service manager, or -1 */
 };
 
 /* ---- the service manager ---- */
 
-/* Returns -1 when there is none to be told. */
+/* Returns -1 without a service manager. */
 static int connect_manager(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -45,26 +46,26 @@ static int connect_manager(void)
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, len) == 0)
 		return fd;
 
-	log_warning("can't reach the service manager at %s: %s", path, strerror(errno));
+	log_warning("service manager: could not connect to %s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return -1;
 }
 
-static void tell(const struct service *service, const char *message)
+static void notify(const struct service *service, const char *message)
 {
 	if (service->fd >= 0 && send(service->fd, message, strlen(message), MSG_NOSIGNAL) < 0)
-		log_debug("can't tell the service manager: %s", strerror(errno));
+		log_debug("service manager: could not send %s: %s", message, strerror(errno));
 }
 
 void service_ready(struct service *service)
 {
-	tell(service, "READY=1");
+	notify(service, "READY=1");
 }
 
 void service_stopping(struct service *service)
 {
-	tell(service, "STOPPING=1");
+	notify(service, "STOPPING=1");
 }
 
 void service_status(struct service *service, const char *format, ...)
@@ -75,18 +76,18 @@ void service_status(struct service *service, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(message + len, sizeof message - len, format, args);
 	va_end(args);
-	/* A line break would begin another assignment. */
+	/* A line break would start another assignment. */
 	for (char *c = message; (c = strchr(c, '\n'));)
 		*c = ' ';
-	tell(service, message);
+	notify(service, message);
 }
 
 static void on_watchdog(uv_timer_t *timer)
 {
-	tell(timer->data, "WATCHDOG=1");
+	notify(timer->data, "WATCHDOG=1");
 }
 
-/* Twice as often as the manager asks for. */
+/* Notifies twice per interval, as sd_watchdog_enabled(3) recommends. */
 static void start_watchdog(struct service *service)
 {
 	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
@@ -107,10 +108,10 @@ static void on_signal(uv_signal_t *handle, int number)
 		return;
 	}
 	if (service->stopping) {
-		log_warning("%s again: ending at once", strsignal(number));
+		log_warning("second signal: exiting at once: %s", strsignal(number));
 		_exit(EXIT_FAILURE);
 	}
-	log_info("%s: stopping", strsignal(number));
+	log_info("signal: stopping: %s", strsignal(number));
 	service->stopping = true;
 	service->config.stop(service->config.ctx);
 }
@@ -125,7 +126,7 @@ static void start_signals(struct service *service)
 	}
 }
 
-/* ---- life ---- */
+/* ---- creation and destruction ---- */
 
 struct service *service_create(const struct service_config *config)
 {

@@ -8,7 +8,6 @@
 #include "alloc.h"
 
 #define UNIX "unix:"
-#define BAD_FORM "not HOST:PORT, [V6]:PORT or unix:/PATH"
 
 static bool valid_port(const char *port)
 {
@@ -19,7 +18,7 @@ static bool valid_port(const char *port)
 static const char *parse_unix(struct address *address, const char *item)
 {
 	if (item[strlen(UNIX)] != '/')
-		return "the path of a unix socket starts with /";
+		return "the path of a unix socket must start with /";
 	address->path = xstrdup(item + strlen(UNIX));
 	return NULL;
 }
@@ -29,18 +28,18 @@ static const char *parse_tcp(struct address *address, const char *item)
 	const char *colon = strrchr(item, ':');
 	bool bracketed = *item == '[';
 	if (!colon || (bracketed && (colon - item < 2 || colon[-1] != ']')))
-		return BAD_FORM;
+		return "must be HOST:PORT, [V6]:PORT or unix:/PATH";
 	address->host = bracketed ? xstrndup(item + 1, (size_t)(colon - item) - 2)
 				  : xstrndup(item, (size_t)(colon - item));
 	address->port = xstrdup(colon + 1);
 	if (!bracketed && strchr(address->host, ':'))
-		return "an IPv6 address needs brackets: [::1]:8081";
+		return "an IPv6 address must be in brackets, as in [::1]:8081";
 	if (strcmp(address->host, "*") == 0)
 		address->host[0] = '\0';
-	return valid_port(address->port) ? NULL : "the port is not a number up to 65535";
+	return valid_port(address->port) ? NULL : "the port must be a number from 0 to 65535";
 }
 
-/* Takes the next item that is not empty, without the space around it; NULL at the end. */
+/* Returns the next item that is not empty, without surrounding space; NULL at the end. */
 static char *next_item(const char **list)
 {
 	const char *start = *list + strspn(*list, ", \t\n");

@@ -1,5 +1,5 @@
-/* Where to listen, as settings write it: HOST:PORT, [V6]:PORT, unix:/PATH. Nothing is resolved
- * here. */
+/* Addresses to listen on, as settings write them: HOST:PORT, [V6]:PORT or unix:/PATH. Names are not
+ * resolved here. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,15 +7,15 @@
 
 struct address {
 	char *path; /* of a unix socket, else NULL */
-	char *host; /* empty: every interface */
+	char *host; /* empty: all interfaces */
 	char *port; /* decimal */
 };
 
-/* Reads the next of a comma-separated list and moves *list behind it. False at the end of the list,
- * and when it is malformed: then *error, else NULL, says why (static text). The caller clears an
- * address that was read. */
+/* Parses the next address of a comma-separated list and advances *list. False at the end of the
+ * list (*error is NULL) and on a syntax error (*error is static text). The caller clears the
+ * address. */
 bool address_next(struct address *address, const char **list, const char **error);
 void address_clear(struct address *address);
 
-/* True when nobody but this machine's own programs can get there. */
+/* True if no other machine can reach it. */
 bool address_is_local(const struct address *address);

@@ -1,5 +1,5 @@
-/* Allocation that never returns NULL: a daemon that can't get a few bytes has no better answer than
- * to end and be started again, and no caller has to pretend otherwise. */
+/* Allocation that never returns NULL: on failure the process aborts and the service manager
+ * restarts it, so that callers need no error path. */
 #pragma once
 
 #include <stddef.h>
@@ -13,5 +13,5 @@ NEVER_NULL char *xstrdup(const char *text);
 NEVER_NULL char *xstrndup(const char *text, size_t len);
 NEVER_NULL char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Ends the process, for those who allocate by other means. */
+/* Aborts the process; for failed allocations by other functions. */
 void alloc_failed(void) __attribute__((noreturn));

@@ -1,7 +1,7 @@
-/* Time that only goes forward, whatever happens to the clock on the wall. */
+/* Monotonic time: unaffected by changes of the system clock. */
 #pragma once
 
 #include <stdint.h>
 
-/* Milliseconds since some moment before the program started. */
+/* Milliseconds since an arbitrary start. */
 uint64_t clock_ms(void);

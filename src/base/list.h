@@ -1,5 +1,6 @@
-/* Intrusive doubly linked lists: the links live in the element, so joining and leaving allocate
- * nothing and leaving needs no search. A list is a head of the same type that points at itself. */
+/* Intrusive doubly linked lists: the links are part of the element, so that insertion and removal
+ * need neither allocation nor search. The head has the same type; an empty list points at itself.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +12,7 @@ struct list {
 
 #define LIST_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-/* Walks without removal; use the safe form when the body may unlink the element it is on. */
+/* The body may remove the current element in the safe form only. */
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 #define list_for_each_safe(it, head)                                                               \
 	for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                  \
@@ -27,7 +28,7 @@ static inline bool list_empty(const struct list *head)
 	return head->next == head;
 }
 
-/* Puts an element that is on no list at the end. */
+/* The element must not be on a list. */
 static inline void list_append(struct list *head, struct list *it)
 {
 	it->prev = head->prev;
@@ -36,8 +37,7 @@ static inline void list_append(struct list *head, struct list *it)
 	head->prev = it;
 }
 
-/* Takes an element off its list; harmless on one that is on none (initialised, or removed before).
- */
+/* The element must be initialised; no effect if it is on no list. */
 static inline void list_remove(struct list *it)
 {
 	it->next->prev = it->prev;
@@ -45,7 +45,7 @@ static inline void list_remove(struct list *it)
 	list_init(it);
 }
 
-/* Moves all elements of a list, in their order, to a head that need not be initialised. */
+/* Moves all elements, in order, to a head that may be uninitialised. */
 static inline void list_take(struct list *to, struct list *from)
 {
 	list_init(to);

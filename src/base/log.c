@@ -12,20 +12,14 @@
 #include "alloc.h"
 #include "utf8.h"
 
-static const struct {
-	const char *name;
-	int priority; /* syslog's, which journald takes in front of a line */
-} levels[] = {
-	[LOG_LEVEL_DEBUG] = {"debug", 7},
-	[LOG_LEVEL_INFO] = {"info", 6},
-	[LOG_LEVEL_WARNING] = {"warning", 4},
-	[LOG_LEVEL_ERROR] = {"error", 3},
-};
+static const char *const level_names[] = {CHOICES_log_level(CHOICE_WORD)};
+/* syslog's priorities, which journald reads at the start of a line. */
+static const int priorities[] = {7, 6, 4, 3};
 
 static enum log_level threshold = LOG_LEVEL_INFO;
-static enum log_format chosen = LOG_FORMAT_AUTO;
+static enum log_format chosen_format = LOG_FORMAT_AUTO;
 
-/* systemd names the stream it reads, so that programs can tell whether that still is stderr. */
+/* JOURNAL_STREAM identifies the journal's stream; stderr may have been redirected since. */
 static bool stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -35,14 +29,14 @@ static bool stderr_is_journal(void)
 	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
-void log_configure(enum log_level least, enum log_format format)
+void log_configure(enum log_level min_level, enum log_format format)
 {
-	threshold = least;
-	chosen = format;
+	threshold = min_level;
+	chosen_format = format;
 }
 
-/* Makes one line of it, in place or longer: "a\n  b\n" becomes "a; b". Other control characters,
- * which a terminal would obey, become '?'. */
+/* Joins lines: "a\n  b\n" becomes "a; b". Other control characters, which a terminal would
+ * interpret, become '?'. */
 static char *one_line(const char *text)
 {
 	size_t len = strlen(text), n = 0;
@@ -65,20 +59,7 @@ static char *one_line(const char *text)
 	return line;
 }
 
-#define TIME_MAX 48
-
-static void timestamp(char out[static TIME_MAX])
-{
-	struct timespec now;
-	struct tm utc;
-	char seconds[24];
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &utc);
-	strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(out, TIME_MAX, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
-}
-
-/* A line holds no control characters any more: what is left to escape are the quote and itself. */
+/* The line has no control characters, so only quotes and backslashes are escaped. */
 static void write_json(FILE *out, const char *time, const char *level, const char *line)
 {
 	size_t len;
@@ -95,14 +76,19 @@ static void write_json(FILE *out, const char *time, const char *level, const cha
 
 static void write_line(FILE *out, enum log_level level, const char *line)
 {
-	char time[TIME_MAX];
-	timestamp(time);
-	if (chosen == LOG_FORMAT_JSON)
-		write_json(out, time, levels[level].name, line);
-	else if (chosen == LOG_FORMAT_AUTO && stderr_is_journal())
-		fprintf(out, "<%d>%s\n", levels[level].priority, line);
+	struct timespec now;
+	struct tm utc;
+	char seconds[24], time[48];
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(time, sizeof time, "%s.%03ldZ", seconds, now.tv_nsec / 1000000);
+	if (chosen_format == LOG_FORMAT_JSON)
+		write_json(out, time, level_names[level], line);
+	else if (chosen_format == LOG_FORMAT_AUTO && stderr_is_journal())
+		fprintf(out, "<%d>%s\n", priorities[level], line);
 	else
-		fprintf(out, "%s %s: %s\n", time, levels[level].name, line);
+		fprintf(out, "%s %s: %s\n", time, level_names[level], line);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -119,7 +105,7 @@ void log_write(enum log_level level, const char *format, ...)
 	char *line = one_line(text);
 	free(text);
 
-	/* Through memory, so that a line reaches a pipe in one write however it is put together. */
+	/* Buffered, so that a line reaches a pipe in one write. */
 	char *bytes = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&bytes, &len);

@@ -1,11 +1,21 @@
-/* Logging to standard error: one line an event, with priorities for journald, plain text, or JSON.
- * Messages come from everywhere; line breaks in them (libpq's errors have some) become "; ". */
+/* Logging to standard error, one line per message: with priorities for journald, as text, or as
+ * JSON. Line breaks within a message, as in libpq's errors, become "; ". */
 #pragma once
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
-enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+#include "choice.h"
 
-void log_configure(enum log_level least, enum log_format format);
+#define CHOICES_log_level(X)                                                                       \
+	X(LOG_LEVEL_DEBUG, "debug")                                                                \
+	X(LOG_LEVEL_INFO, "info")                                                                  \
+	X(LOG_LEVEL_WARNING, "warning")                                                            \
+	X(LOG_LEVEL_ERROR, "error")
+#define CHOICES_log_format(X)                                                                      \
+	X(LOG_FORMAT_AUTO, "auto") X(LOG_FORMAT_TEXT, "text") X(LOG_FORMAT_JSON, "json")
+
+enum log_level { CHOICES_log_level(CHOICE_CONSTANT) };
+enum log_format { CHOICES_log_format(CHOICE_CONSTANT) };
+
+void log_configure(enum log_level min_level, enum log_format format);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)

@@ -8,9 +8,10 @@
 uint64_t metrics[METRIC_COUNT];
 
 static const struct {
-	const char *name, *kind, *help;
+	const char *name, *help;
+	enum { counter, gauge, ratio } kind;
 } rows[METRIC_COUNT] = {
-#define METRIC(id, kind, name, help) [METRIC_##id] = {"pgcast_" name, #kind, help},
+#define METRIC(id, kind, name, help) [METRIC_##id] = {"pgcast_" name, help, kind},
 #include "metrics.def"
 #undef METRIC
 };
@@ -24,8 +25,12 @@ char *metrics_render(void)
 		return xstrdup("");
 	for (size_t i = 0; i < METRIC_COUNT; i++) {
 		fprintf(out, "# HELP %s %s\n", rows[i].name, rows[i].help);
-		fprintf(out, "# TYPE %s %s\n", rows[i].name, rows[i].kind);
-		fprintf(out, "%s %" PRIu64 "\n", rows[i].name, metrics[i]);
+		fprintf(out, "# TYPE %s %s\n", rows[i].name,
+			rows[i].kind == counter ? "counter" : "gauge");
+		if (rows[i].kind == ratio)
+			fprintf(out, "%s %.6f\n", rows[i].name, (double)metrics[i] / 1e6);
+		else
+			fprintf(out, "%s %" PRIu64 "\n", rows[i].name, metrics[i]);
 	}
 	fclose(out);
 	return text;

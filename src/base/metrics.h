@@ -1,10 +1,10 @@
-/* Counters and gauges: one row each in metrics.def, from which come the metric's name, its help and
- * /metrics. Plain integers, since there is one thread. */
+/* Counters and gauges, one row each in metrics.def, which gives the name and help of /metrics.
+ * Plain integers, since there is one thread. */
 #pragma once
 
 #include <stdint.h>
 
-enum counter {
+enum metric {
 #define METRIC(id, kind, name, help) METRIC_##id,
 #include "metrics.def"
 #undef METRIC
@@ -13,15 +13,15 @@ enum counter {
 
 extern uint64_t metrics[METRIC_COUNT];
 
-static inline void metric_add(enum counter counter, uint64_t n)
+static inline void metric_add(enum metric metric, uint64_t n)
 {
-	metrics[counter] += n;
+	metrics[metric] += n;
 }
 
-static inline void metric_set(enum counter counter, uint64_t value)
+static inline void metric_set(enum metric metric, uint64_t value)
 {
-	metrics[counter] = value;
+	metrics[metric] = value;
 }
 
-/* The Prometheus text of all of them; the caller frees it. */
+/* All metrics in Prometheus text format; the caller frees it. */
 char *metrics_render(void);

@@ -9,7 +9,7 @@ static uint64_t rotate(uint64_t x, int bits)
 	return x << bits | x >> (64 - bits);
 }
 
-static void round_of(struct state *s)
+static void sip_round(struct state *s)
 {
 	s->v0 += s->v1;
 	s->v2 += s->v3;
@@ -26,12 +26,12 @@ static void round_of(struct state *s)
 static void absorb(struct state *s, uint64_t word)
 {
 	s->v3 ^= word;
-	round_of(s);
-	round_of(s);
+	sip_round(s);
+	sip_round(s);
 	s->v0 ^= word;
 }
 
-/* Up to eight bytes, the first the least significant. */
+/* Up to eight bytes, little-endian. */
 static uint64_t load(const unsigned char *bytes, size_t n)
 {
 	uint64_t word = 0;
@@ -55,6 +55,6 @@ uint64_t siphash(const void *data, size_t len, const uint64_t key[2])
 	absorb(&s, load(bytes + whole, len - whole) | (uint64_t)len << 56);
 	s.v2 ^= 0xff;
 	for (int i = 0; i < 4; i++)
-		round_of(&s);
+		sip_round(&s);
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

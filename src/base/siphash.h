@@ -1,5 +1,5 @@
-/* SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012): a keyed hash, so that
- * strangers who choose uids can't choose collisions. */
+/* SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012): a keyed hash, since
+ * clients choose uids and must not be able to choose collisions. */
 #pragma once
 
 #include <stddef.h>

@@ -6,16 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct unit {
-	const char *name;
-	int64_t factor;
-};
-
-#define UNITS_MAX 6
-
+/* Each list of units ends with a NULL name. */
 static const struct family {
 	const char *form;
-	struct unit units[UNITS_MAX]; /* ends before a NULL name, unless full */
+	struct unit {
+		const char *name;
+		int64_t factor;
+	} units[6];
 } families[] = {
 	[UNITS_NONE] = {"a whole number", {{"", 1}}},
 	[UNITS_BYTES] = {"a size such as 16kB (B, kB, MB, GB)",
@@ -25,16 +22,6 @@ static const struct family {
 		{{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}}},
 	[UNITS_RATE] = {"a rate such as 20/s", {{"/s", 1}}},
 };
-
-static const struct unit *find_unit(enum unit_family family, const char *name)
-{
-	const struct unit *units = families[family].units;
-	for (size_t i = 0; i < UNITS_MAX && units[i].name; i++) {
-		if (strcmp(units[i].name, name) == 0)
-			return &units[i];
-	}
-	return NULL;
-}
 
 bool units_parse(enum unit_family family, const char *text, int64_t *value)
 {
@@ -50,8 +37,11 @@ bool units_parse(enum unit_family family, const char *text, int64_t *value)
 		*value = 0;
 		return true;
 	}
-	const struct unit *unit = find_unit(family, end);
-	return unit && !__builtin_mul_overflow(number, unit->factor, value);
+	for (const struct unit *unit = families[family].units; unit->name; unit++) {
+		if (strcmp(unit->name, end) == 0)
+			return !__builtin_mul_overflow(number, unit->factor, value);
+	}
+	return false;
 }
 
 const char *units_form(enum unit_family family)

@@ -1,4 +1,4 @@
-/* Numbers with units, as PostgreSQL's settings write them: 16kB, 5s. */
+/* Numbers with units, as in PostgreSQL's settings: 16kB, 5s. */
 #pragma once
 
 #include <stdbool.h>
@@ -6,13 +6,13 @@
 
 enum unit_family {
 	UNITS_NONE,	/* 64: a count */
-	UNITS_BYTES,	/* 16kB, 1MB; without a unit, bytes */
-	UNITS_DURATION, /* 20ms, 1min: in milliseconds; only 0 goes without a unit */
+	UNITS_BYTES,	/* 16kB, 1MB; bytes without a unit */
+	UNITS_DURATION, /* 20ms, 1min; in milliseconds; the unit is required except for 0 */
 	UNITS_RATE,	/* 20/s */
 };
 
-/* False when the text is no number of 0 and up in one of the family's units. */
+/* False unless the text is a number >= 0 with a unit of the family. */
 bool units_parse(enum unit_family family, const char *text, int64_t *value);
 
-/* The form that is asked for, to say so. */
+/* The expected form, for error messages. */
 const char *units_form(enum unit_family family);

@@ -7,10 +7,10 @@
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
-/* What may follow a lead byte: how many bytes, and the range of the first of them, which excludes
- * overlong forms, surrogates and what is above U+10FFFF. */
+/* The bytes after a lead byte: their number and the range of the first of them, which excludes
+ * overlong forms, surrogates and code points above U+10FFFF. */
 struct lead {
-	unsigned char low, high, follow;
+	unsigned char min, max, follow;
 };
 
 static struct lead lead_of(unsigned char byte)
@@ -24,16 +24,16 @@ static struct lead lead_of(unsigned char byte)
 	return (struct lead){0, 0, 0};
 }
 
-/* The length of the character at `at`, or of the invalid part there (never 0); says which. */
-static size_t take(const unsigned char *at, size_t len, bool *valid)
+/* The length of the character, or of the maximal invalid part, at the start of the text. */
+static size_t char_len(const unsigned char *at, size_t len, bool *valid)
 {
 	*valid = at[0] < 0x80;
 	if (*valid)
 		return 1;
 	struct lead lead = lead_of(at[0]);
 	for (size_t i = 1; i <= lead.follow; i++) {
-		unsigned char low = i == 1 ? lead.low : 0x80, high = i == 1 ? lead.high : 0xBF;
-		if (i == len || at[i] < low || at[i] > high)
+		unsigned char min = i == 1 ? lead.min : 0x80, max = i == 1 ? lead.max : 0xBF;
+		if (i == len || at[i] < min || at[i] > max)
 			return i;
 	}
 	*valid = lead.follow > 0;
@@ -60,7 +60,7 @@ size_t utf8_valid_prefix(const char *text, size_t len)
 	size_t i = 0;
 	while ((i += ascii_prefix(at + i, len - i)) < len) {
 		bool valid;
-		size_t n = take(at + i, len - i, &valid);
+		size_t n = char_len(at + i, len - i, &valid);
 		if (!valid)
 			break;
 		i += n;
@@ -73,13 +73,13 @@ char *utf8_repair(const char *text, size_t len, size_t *out_len)
 	char *out = xmalloc(3 * len + 1);
 	size_t n = 0, i = 0;
 	while (i < len) {
-		size_t good = utf8_valid_prefix(text + i, len - i);
-		memcpy(out + n, text + i, good);
-		n += good;
-		i += good;
+		size_t prefix = utf8_valid_prefix(text + i, len - i);
+		memcpy(out + n, text + i, prefix);
+		n += prefix;
+		i += prefix;
 		if (i < len) {
 			bool valid;
-			i += take((const unsigned char *)text + i, len - i, &valid);
+			i += char_len((const unsigned char *)text + i, len - i, &valid);
 			memcpy(out + n, REPLACEMENT, 3);
 			n += 3;
 		}

@@ -20,14 +20,14 @@ void wheel_set(struct wheel *wheel, struct wheel_entry *entry, uint64_t due)
 	list_append(&wheel->slots[entry->due % WHEEL_SLOTS], &entry->of_slot);
 }
 
-/* The slot's entries are moved aside first, so that the callback may touch any list. */
+/* The slot is emptied first, so that the callback may modify any slot. */
 static void tick(struct wheel *wheel, void (*due)(void *ctx, struct wheel_entry *entry), void *ctx)
 {
 	struct list *slot = &wheel->slots[wheel->now % WHEEL_SLOTS];
-	struct list todo;
-	list_take(&todo, slot);
-	while (!list_empty(&todo)) {
-		struct wheel_entry *entry = LIST_OF(todo.next, struct wheel_entry, of_slot);
+	struct list pending;
+	list_take(&pending, slot);
+	while (!list_empty(&pending)) {
+		struct wheel_entry *entry = LIST_OF(pending.next, struct wheel_entry, of_slot);
 		list_remove(&entry->of_slot);
 		if (entry->due > wheel->now)
 			list_append(slot, &entry->of_slot);
@@ -39,7 +39,7 @@ static void tick(struct wheel *wheel, void (*due)(void *ctx, struct wheel_entry 
 void wheel_advance(struct wheel *wheel, uint64_t now,
 	void (*due)(void *ctx, struct wheel_entry *entry), void *ctx)
 {
-	/* After a long stop one turn reaches every slot. */
+	/* One revolution reaches every slot, however long the pause was. */
 	if (now > wheel->now + WHEEL_SLOTS)
 		wheel->now = now - WHEEL_SLOTS;
 	while (wheel->now < now) {

@@ -19,8 +19,8 @@ static bool at_end(const char *at)
 	return *at == '\0' || *at == '#';
 }
 
-/* Returns what follows the closing quote; NULL when there is none. */
-static const char *take_quoted(const char *at, char **value)
+/* Returns the text after the closing quote, or NULL if that is missing. */
+static const char *parse_quoted(const char *at, char **value)
 {
 	char *out = *value = xmalloc(strlen(at) + 1);
 	for (at++; *at; at++) {
@@ -35,24 +35,23 @@ static const char *take_quoted(const char *at, char **value)
 	return NULL;
 }
 
-static const char *take_bare(const char *at, char **value)
-{
-	size_t len = strcspn(at, SPACE "#'");
-	*value = xstrndup(at, len);
-	return at + len;
-}
-
-/* What is wrong with the line from the value on, or NULL. */
-static const char *take_value(const char *at, char **value)
+/* Returns an error text or NULL. */
+static const char *parse_value(const char *at, char **value)
 {
 	if (at_end(at))
-		return "the value is missing (write '' for an empty one)";
-	at = *at == '\'' ? take_quoted(at, value) : take_bare(at, value);
-	if (!at)
-		return "the closing quote is missing";
-	if (!at_end(skip_space(at)))
-		return "more than one value (put one with spaces in it in 'quotes')";
-	return NULL;
+		return "missing value (write '' for an empty one)";
+	if (*at == '\'') {
+		at = parse_quoted(at, value);
+		if (!at)
+			return "unterminated quoted value";
+	} else {
+		size_t len = strcspn(at, SPACE "#'");
+		*value = xstrndup(at, len);
+		at += len;
+	}
+	return at_end(skip_space(at))
+		       ? NULL
+		       : "more than one value (put a value that contains spaces in 'quotes')";
 }
 
 bool conf_line(const char *line, char **key, char **value, const char **error)
@@ -64,12 +63,12 @@ bool conf_line(const char *line, char **key, char **value, const char **error)
 	size_t len = strspn(line, NAME);
 	const char *rest = skip_space(line + len);
 	if (len == 0 || (rest == line + len && *rest != '=' && !at_end(rest))) {
-		*error = "not of the form key = value";
+		*error = "expected key = value";
 		return false;
 	}
 	if (*rest == '=')
 		rest = skip_space(rest + 1);
-	*error = take_value(rest, value);
+	*error = parse_value(rest, value);
 	if (*error) {
 		free(*value);
 		*value = NULL;

@@ -1,10 +1,9 @@
-/* Lines of a configuration file as postgresql.conf has them: `key = value` (the sign may be
- * missing),
- * `#` comments, 'quoted values' in which '' stands for a quote. */
+/* Lines of a configuration file in the syntax of postgresql.conf: `key = value` with an optional
+ * `=`, `#` comments, and 'quoted values' in which '' is a quote. */
 #pragma once
 
 #include <stdbool.h>
 
-/* Reads one line. *key and *value are freed by the caller, and NULL when the line has none. False:
- * *error says what is wrong (static text), and both are NULL. */
+/* Parses one line. The caller frees *key and *value, which are NULL for an empty line. On failure
+ * both are NULL and *error is static text. */
 bool conf_line(const char *line, char **key, char **value, const char **error);

@@ -5,31 +5,34 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "address.h"
 #include "alloc.h"
 #include "conf.h"
 #include "settings_priv.h"
 
-#define ROW(row_name, row_type, row_initial, row_help, ...)                                        \
+#define ROW(row_name, row_type, row_default, row_help, ...)                                        \
 	{.name = #row_name,                                                                        \
-		.initial = row_initial,                                                            \
+		.default_value = row_default,                                                      \
 		.help = row_help,                                                                  \
 		.offset = offsetof(struct settings, row_name),                                     \
 		.type = row_type,                                                                  \
 		__VA_ARGS__},
-#define NUMBER(name, family, initial, low, high, help)                                             \
-	ROW(name, TYPE_NUMBER, initial, help, .units = family, .least = low, .most = high)
+#define NUMBER(name, family, default_, min_, max_, help)                                           \
+	ROW(name, TYPE_NUMBER, default_, help, .units = family, .min = min_, .max = max_)
+#define JOIN_WORD(constant, word) ", " word
 
 const struct setting_row settings_rows[SETTINGS_COUNT] = {
-#define SETTING_TEXT(name, initial, who, help) ROW(name, TYPE_TEXT, initial, help, .secrecy = who)
-#define SETTING_FLAG(name, initial, help) ROW(name, TYPE_FLAG, initial, help, .units = UNITS_NONE)
+#define SETTING_TEXT(name, default_, secrecy_, help)                                               \
+	ROW(name, TYPE_TEXT, default_, help, .secrecy = secrecy_)
+#define SETTING_FLAG(name, default_, help) ROW(name, TYPE_FLAG, default_, help, .units = UNITS_NONE)
 #define SETTING_COUNT(name, ...) NUMBER(name, UNITS_NONE, __VA_ARGS__)
 #define SETTING_BYTES(name, ...) NUMBER(name, UNITS_BYTES, __VA_ARGS__)
 #define SETTING_DURATION(name, ...) NUMBER(name, UNITS_DURATION, __VA_ARGS__)
 #define SETTING_RATE(name, ...) NUMBER(name, UNITS_RATE, __VA_ARGS__)
-#define SETTING_CHOICE(name, type, initial, list, help)                                            \
-	ROW(name, TYPE_CHOICE, initial, help, .words = list)
+#define SETTING_CHOICE(name, default_, help)                                                       \
+	ROW(name, TYPE_CHOICE, default_, help, .words = &CHOICES_##name(JOIN_WORD)[2])
 #include "settings.def"
 };
 
@@ -40,31 +43,25 @@ static void clear_value(struct setting_value *value)
 	free(value->origin);
 }
 
-/* What is wrong with a value, without showing a text, which may be a secret. */
-static char *complaint(
-	const struct setting_row *row, const char *written, const char *origin, const char *problem)
+/* The error message omits a text, which may be a secret. */
+static bool set_row(struct settings *settings, size_t index, const char *written,
+	const char *origin, char **error)
 {
-	const char *shown = row->type == TYPE_TEXT ? "" : written;
-	return xasprintf("%s: %s%s%s %s", origin, row->name, *shown ? " = " : "", shown, problem);
-}
-
-/* Sets one row from what was written; false and *error when it is not right. */
-static bool set_row(struct settings *settings, size_t nth, const char *written, const char *origin,
-	char **error)
-{
-	const struct setting_row *row = &settings_rows[nth];
+	const struct setting_row *row = &settings_rows[index];
 	bool in_file = strncmp(written, "@/", 2) == 0;
-	char *problem = NULL;
-	char *text = in_file ? settings_read_value(written + 1, &problem) : xstrdup(written);
-	if (!problem)
-		problem = settings_parse(settings, row, text);
-	if (problem) {
-		*error = complaint(row, written, origin, problem);
-		free(problem);
+	char *cause = NULL;
+	char *text = in_file ? settings_read_value(written + 1, &cause) : xstrdup(written);
+	if (!cause)
+		cause = settings_parse(settings, row, text);
+	if (cause) {
+		const char *shown = row->type == TYPE_TEXT ? "" : written;
+		*error = xasprintf(
+			"%s: %s%s%s: %s", origin, row->name, *shown ? " = " : "", shown, cause);
+		free(cause);
 		free(text);
 		return false;
 	}
-	struct setting_value *value = &settings->values[nth];
+	struct setting_value *value = &settings->values[index];
 	clear_value(value);
 	value->written = xstrdup(written);
 	value->text = text;
@@ -74,12 +71,7 @@ static bool set_row(struct settings *settings, size_t nth, const char *written, 
 
 /* ---- names ---- */
 
-static size_t least_of(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* How many letters to insert, remove or change to make one of the other (Levenshtein). */
+/* The Levenshtein distance; case is ignored in a. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t len = strlen(b);
@@ -92,7 +84,7 @@ static size_t distance(const char *a, const char *b)
 		for (size_t j = 0; j < len; j++) {
 			size_t change = diagonal + (tolower((unsigned char)a[i]) != b[j]);
 			diagonal = costs[j + 1];
-			costs[j + 1] = least_of(change, least_of(diagonal, costs[j]) + 1);
+			costs[j + 1] = MIN(change, MIN(diagonal, costs[j]) + 1);
 		}
 	}
 	size_t cost = costs[len];
@@ -100,11 +92,11 @@ static size_t distance(const char *a, const char *b)
 	return cost;
 }
 
-/* The name that was probably meant, or NULL when none is near. */
+/* NULL if no name is similar. */
 static const char *nearest_name(const char *name)
 {
 	const char *best = NULL;
-	size_t best_cost = least_of(4, strlen(name) / 2 + 1);
+	size_t best_cost = MIN(4, strlen(name) / 2 + 1);
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
 		size_t cost = distance(name, settings_rows[i].name);
 		if (cost < best_cost) {
@@ -123,21 +115,20 @@ static bool set_named(struct settings *settings, const char *name, const char *w
 			return set_row(settings, i, written, origin, error);
 	}
 	const char *near = nearest_name(name);
-	*error = near ? xasprintf("%s: there is no setting \"%s\"; did you mean \"%s\"?", origin,
-				name, near)
-		      : xasprintf(
-				"%s: there is no setting \"%s\" (--help lists them)", origin, name);
+	*error = near ? xasprintf("%s: unknown setting \"%s\" (did you mean \"%s\"?)", origin, name,
+				near)
+		      : xasprintf("%s: unknown setting \"%s\" (see --help)", origin, name);
 	return false;
 }
 
-/* ---- where values come from ---- */
+/* ---- sources of values ---- */
 
 static bool load_line(struct settings *settings, const char *line, const char *origin, char **error)
 {
 	char *key, *value;
-	const char *problem;
-	if (!conf_line(line, &key, &value, &problem)) {
-		*error = xasprintf("%s: %s", origin, problem);
+	const char *cause;
+	if (!conf_line(line, &key, &value, &cause)) {
+		*error = xasprintf("%s: %s", origin, cause);
 		return false;
 	}
 	bool ok = !key || set_named(settings, key, value, origin, error);
@@ -150,7 +141,7 @@ static bool load_file(struct settings *settings, const char *file, char **error)
 {
 	FILE *in = fopen(file, "re");
 	if (!in) {
-		*error = xasprintf("can't read %s: %s", file, strerror(errno));
+		*error = xasprintf("could not read %s: %s", file, strerror(errno));
 		return false;
 	}
 	char *line = NULL;
@@ -163,7 +154,7 @@ static bool load_file(struct settings *settings, const char *file, char **error)
 		free(origin);
 	}
 	if (ok && ferror(in)) {
-		*error = xasprintf("can't read %s: %s", file, strerror(errno));
+		*error = xasprintf("could not read %s: %s", file, strerror(errno));
 		ok = false;
 	}
 	free(line);
@@ -193,7 +184,7 @@ static bool load_sets(struct settings *settings, const char *const *sets, char *
 	for (; ok && sets && *sets; sets++) {
 		const char *sign = strchr(*sets, '=');
 		if (!sign) {
-			*error = xasprintf("--set %s: not of the form KEY=VALUE", *sets);
+			*error = xasprintf("--set %s: expected KEY=VALUE", *sets);
 			return false;
 		}
 		char *name = xstrndup(*sets, (size_t)(sign - *sets));
@@ -203,44 +194,42 @@ static bool load_sets(struct settings *settings, const char *const *sets, char *
 	return ok;
 }
 
-/* ---- what must hold between settings ---- */
+/* ---- constraints between settings ---- */
 
-/* Both lists are well-formed; with auth = trust, nobody from outside can claim to be anybody. */
-static bool check_addresses(const struct settings *settings, size_t nth, const char *list,
+static bool check_addresses(const struct settings *settings, size_t index, const char *list,
 	bool must_be_local, char **error)
 {
-	const char *origin = settings->values[nth].origin, *problem;
+	const char *origin = settings->values[index].origin, *cause;
 	struct address address;
 	bool local = true;
-	while (local && address_next(&address, &list, &problem)) {
+	while (local && address_next(&address, &list, &cause)) {
 		local = address_is_local(&address) || !must_be_local;
 		address_clear(&address);
 	}
 	if (!local)
-		*error = xasprintf("%s: %s can be reached from other machines, and with auth = "
-				   "trust anybody there could read every uid: listen on 127.0.0.1, "
-				   "or set trust_remote = on",
-			origin, settings_rows[nth].name);
-	else if (problem)
-		*error = xasprintf("%s: %s: %s", origin, settings_rows[nth].name, problem);
+		*error = xasprintf("%s: %s: auth = trust would let other machines read every uid "
+				   "(listen on 127.0.0.1 or set trust_remote = on)",
+			origin, settings_rows[index].name);
+	else if (cause)
+		*error = xasprintf("%s: %s: %s", origin, settings_rows[index].name, cause);
 	return !*error;
 }
 
-/* The kernel shares ports, not paths. */
+/* SO_REUSEPORT does not work for unix sockets. */
 static bool check_shared(const struct settings *settings, char **error)
 {
-	const char *list = settings->listen, *problem;
+	const char *list = settings->listen, *cause;
 	struct address address;
 	bool shared = true;
-	while (settings->reuse_port && shared && address_next(&address, &list, &problem)) {
+	while (settings->reuse_port && shared && address_next(&address, &list, &cause)) {
 		shared = !address.path;
 		address_clear(&address);
 	}
 	if (!shared)
-		*error = xasprintf("%s: listen: a unix socket can't be shared with reuse_port = "
-				   "on: let systemd hand it over to all processes, or turn "
-				   "reuse_port off",
-			settings->values[SETTINGS_NTH_listen].origin);
+		*error = xasprintf("%s: listen: a unix socket cannot be shared with reuse_port = "
+				   "on (let systemd pass it to all processes, or set "
+				   "reuse_port = off)",
+			settings->values[SETTING_INDEX_listen].origin);
 	return shared;
 }
 
@@ -248,21 +237,21 @@ static bool check(const struct settings *settings, char **error)
 {
 	bool must_be_local = settings->auth == AUTH_TRUST && !settings->trust_remote;
 	return check_addresses(
-		       settings, SETTINGS_NTH_listen, settings->listen, must_be_local, error) &&
-	       check_addresses(
-		       settings, SETTINGS_NTH_admin_listen, settings->admin_listen, false, error) &&
+		       settings, SETTING_INDEX_listen, settings->listen, must_be_local, error) &&
+	       check_addresses(settings, SETTING_INDEX_admin_listen, settings->admin_listen, false,
+		       error) &&
 	       check_shared(settings, error);
 }
 
-/* ---- all of them ---- */
+/* ---- loading ---- */
 
-struct settings *settings_create(void)
+static struct settings *create_defaults(void)
 {
 	struct settings *settings = xcalloc(1, sizeof *settings);
 	settings->values = xcalloc(SETTINGS_COUNT, sizeof *settings->values);
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
 		char *error = NULL;
-		bool ok = set_row(settings, i, settings_rows[i].initial, "default", &error);
+		bool ok = set_row(settings, i, settings_rows[i].default_value, "default", &error);
 		assert(ok);
 		(void)ok;
 	}
@@ -282,7 +271,7 @@ void settings_destroy(struct settings **settings)
 
 bool settings_load(struct settings **out, const char *file, const char *const *sets, char **error)
 {
-	struct settings *settings = settings_create();
+	struct settings *settings = create_defaults();
 	*out = NULL;
 	*error = NULL;
 	if ((!file || load_file(settings, file, error)) && load_environment(settings, error) &&

@@ -1,10 +1,8 @@
-/* Settings: one row each in settings.def. They come, the later the stronger, from the row's
- * default, a file as postgresql.conf is written, the environment (PGCAST_<NAME>) and the command
- * line. A value
- * `@/path` is read from that file.
+/* Settings, one row each in settings.def. In order of precedence, values come from the command
+ * line, the environment (PGCAST_<NAME>), a file in the syntax of postgresql.conf, and the row's
+ * default. The value `@/path` reads that file.
  *
- * Loading makes a whole new struct and changes nothing else, so that a reload with a mistake in it
- * can be refused and one without can be swapped in. */
+ * Loading creates a new struct, so that a reload with an error changes nothing. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,9 +11,11 @@
 
 #include "log.h"
 
-/* Choices; their order is that of the row's words. */
-enum source { SOURCE_AUTO, SOURCE_NOTIFY, SOURCE_POLL };
-enum auth { AUTH_TRUST };
+#define CHOICES_source(X) X(SOURCE_AUTO, "auto") X(SOURCE_NOTIFY, "notify") X(SOURCE_POLL, "poll")
+#define CHOICES_auth(X) X(AUTH_TRUST, "trust")
+
+enum source { CHOICES_source(CHOICE_CONSTANT) };
+enum auth { CHOICES_auth(CHOICE_CONSTANT) };
 
 struct settings {
 #define SETTING_TEXT(name, ...) const char *name;
@@ -24,25 +24,22 @@ struct settings {
 #define SETTING_BYTES(name, ...) int64_t name;	  /* bytes */
 #define SETTING_DURATION(name, ...) int64_t name; /* milliseconds */
 #define SETTING_RATE(name, ...) int64_t name;	  /* per second */
-#define SETTING_CHOICE(name, type, ...) enum type name;
+#define SETTING_CHOICE(name, ...) enum name name;
 #include "settings.def"
-	struct setting_value *values; /* as written, and where: settings.c's own */
+	struct setting_value *values; /* text and origin of each row; private */
 };
 
-/* All defaults. */
-struct settings *settings_create(void);
+/* Reads a file (NULL: none), the environment and `sets`, a NULL-terminated list of "key=value"
+ * (NULL: none). On failure *out is NULL and *error one line with the place and the cause, which the
+ * caller frees. */
+bool settings_load(struct settings **out, const char *file, const char *const *sets, char **error);
 void settings_destroy(struct settings **settings);
 
-/* Reads a file (NULL: none), the environment and `sets`, a NULL-terminated list of "key=value"
- * (NULL: none). False: *error is one line that says where and what, freed by the caller, *out is
- * NULL. */
-bool settings_load(struct settings **out, const char *file, const char *const *sets, char **error);
-
-/* Prints every value and its origin, in the file's syntax, with masked secrets; print_conninfo does
- * so for a connection string. */
+/* Prints all values and their origins in the file's syntax, with secrets masked; print_conninfo
+ * prints a masked connection string. */
 void settings_print(const struct settings *settings, FILE *out,
 	void (*print_conninfo)(const char *conninfo, FILE *out));
-/* A file with all defaults commented out. */
+/* Prints a file with all defaults, commented out. */
 void settings_example(FILE *out);
-/* The keys as --help lists them. */
+/* Prints the settings for --help. */
 void settings_help(FILE *out);

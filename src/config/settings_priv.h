@@ -1,4 +1,4 @@
-/* The rows of settings.def as data, for settings*.c alone. */
+/* The rows of settings.def as data; private to settings*.c. */
 #pragma once
 
 #include <stddef.h>
@@ -10,17 +10,17 @@ enum setting_type { TYPE_TEXT, TYPE_FLAG, TYPE_NUMBER, TYPE_CHOICE };
 enum setting_secrecy { PUBLIC, SECRET, CONNINFO };
 
 struct setting_row {
-	const char *name, *initial, *help;
+	const char *name, *default_value, *help;
 	size_t offset; /* of the field in struct settings */
 	enum setting_type type;
 	enum setting_secrecy secrecy; /* of a text */
 	enum unit_family units;	      /* of a number */
-	const char *least, *most;     /* of a number, written as values are */
-	const char *words;	      /* of a choice, in the order of its enum */
+	const char *min, *max;	      /* of a number, in the file's syntax */
+	const char *words;	      /* of a choice: "auto, text, json" in the order of its enum */
 };
 
 enum {
-#define SETTING_TEXT(name, ...) SETTINGS_NTH_##name,
+#define SETTING_TEXT(name, ...) SETTING_INDEX_##name,
 #define SETTING_FLAG SETTING_TEXT
 #define SETTING_COUNT SETTING_TEXT
 #define SETTING_BYTES SETTING_TEXT
@@ -34,15 +34,15 @@ enum {
 extern const struct setting_row settings_rows[SETTINGS_COUNT];
 
 struct setting_value {
-	char *written; /* as it was given: a value read from a file is "@/path" here */
-	char *text;    /* the value itself */
+	char *written; /* as given, "@/path" included */
+	char *text;    /* after reading that file */
 	char *origin;
 };
 
-/* Puts a value into its field; a text is not copied. Returns what is wrong with it, for the caller
- * to free, or NULL. */
+/* Stores a value in its field; a text is not copied. Returns an error text, which the caller frees,
+ * or NULL. */
 char *settings_parse(struct settings *settings, const struct setting_row *row, const char *text);
 
-/* A file's text without the line break at its end; NULL and *problem when it can't be had. Both are
- * freed by the caller. */
-char *settings_read_value(const char *path, char **problem);
+/* The contents of a file without trailing line breaks; on failure NULL and *error. The caller frees
+ * both. */
+char *settings_read_value(const char *path, char **error);

@@ -5,7 +5,7 @@
 
 #include "alloc.h"
 
-/* As the file would have it: what is text, or could be mistaken, in quotes. */
+/* In the file's syntax, with a text in quotes. */
 static void print_value(FILE *out, const struct setting_row *row, const char *text)
 {
 	if (row->type != TYPE_TEXT) {
@@ -18,7 +18,7 @@ static void print_value(FILE *out, const struct setting_row *row, const char *te
 	fputc('\'', out);
 }
 
-static char *shown(const struct setting_row *row, const struct setting_value *value,
+static char *masked(const struct setting_row *row, const struct setting_value *value,
 	void (*print_conninfo)(const char *conninfo, FILE *out))
 {
 	bool from_file = strncmp(value->written, "@/", 2) == 0;
@@ -40,7 +40,7 @@ void settings_print(const struct settings *settings, FILE *out,
 	void (*print_conninfo)(const char *conninfo, FILE *out))
 {
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
-		char *text = shown(&settings_rows[i], &settings->values[i], print_conninfo);
+		char *text = masked(&settings_rows[i], &settings->values[i], print_conninfo);
 		fprintf(out, "%s = ", settings_rows[i].name);
 		print_value(out, &settings_rows[i], text);
 		fprintf(out, "  # %s\n", settings->values[i].origin);
@@ -48,14 +48,14 @@ void settings_print(const struct settings *settings, FILE *out,
 	}
 }
 
-/* Breaks prose into lines of at most 78 columns. */
+/* Prints lines of at most 78 columns. */
 static void print_wrapped(FILE *out, const char *indent, const char *prose)
 {
-	size_t most = 78 - strlen(indent);
+	size_t max = 78 - strlen(indent);
 	while (*prose) {
 		size_t len = strlen(prose);
-		if (len > most) {
-			for (len = most; len && prose[len] != ' ';)
+		if (len > max) {
+			for (len = max; len && prose[len] != ' ';)
 				len--;
 			len = len ? len : strcspn(prose, " ");
 		}
@@ -64,23 +64,19 @@ static void print_wrapped(FILE *out, const char *indent, const char *prose)
 	}
 }
 
-static void print_range(FILE *out, const char *indent, const struct setting_row *row)
-{
-	if (row->least)
-		fprintf(out, "%s%s to %s.\n", indent, row->least, row->most);
-	if (row->words)
-		fprintf(out, "%sOne of: %s.\n", indent, row->words);
-}
-
 void settings_example(FILE *out)
 {
-	fputs("# Settings of pgcast, all at their defaults. What starts with # is not set.\n", out);
+	fputs("# Settings of pgcast. Commented-out values are the defaults.\n", out);
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+		const struct setting_row *row = &settings_rows[i];
 		fputc('\n', out);
-		print_wrapped(out, "# ", settings_rows[i].help);
-		print_range(out, "# ", &settings_rows[i]);
-		fprintf(out, "#%s = ", settings_rows[i].name);
-		print_value(out, &settings_rows[i], settings_rows[i].initial);
+		print_wrapped(out, "# ", row->help);
+		if (row->min)
+			fprintf(out, "# From %s to %s.\n", row->min, row->max);
+		if (row->words)
+			fprintf(out, "# One of: %s.\n", row->words);
+		fprintf(out, "#%s = ", row->name);
+		print_value(out, row, row->default_value);
 		fputc('\n', out);
 	}
 }
@@ -89,7 +85,7 @@ void settings_help(FILE *out)
 {
 	for (size_t i = 0; i < SETTINGS_COUNT; i++) {
 		fprintf(out, "  %s = ", settings_rows[i].name);
-		print_value(out, &settings_rows[i], settings_rows[i].initial);
+		print_value(out, &settings_rows[i], settings_rows[i].default_value);
 		fputc('\n', out);
 		print_wrapped(out, "      ", settings_rows[i].help);
 	}

@@ -8,8 +8,8 @@
 
 #include "alloc.h"
 
-/* Longest file that a value is read from; keys and lists of them are far shorter. */
-#define VALUE_FILE_MAX (1 << 20)
+/* Bytes; keys and lists of keys are far shorter. */
+#define MAX_VALUE_FILE (1 << 20)
 
 static bool parse_flag(const char *text, bool *flag)
 {
@@ -25,31 +25,29 @@ static bool parse_flag(const char *text, bool *flag)
 
 static bool parse_choice(const char *words, const char *text, void *choice)
 {
+	static_assert(sizeof(enum source) == sizeof(unsigned int), "an enum is an unsigned int");
 	unsigned int value = 0;
-	size_t wanted = strlen(text);
 	for (const char *at = words; *at; value++) {
-		size_t len = strcspn(at, " ");
-		if (len == wanted && strncmp(at, text, len) == 0) {
-			static_assert(
-				sizeof(enum source) == sizeof value, "an enum is an unsigned");
+		size_t len = strcspn(at, ",");
+		if (len == strlen(text) && strncmp(at, text, len) == 0) {
 			memcpy(choice, &value, sizeof value);
 			return true;
 		}
-		at += len + strspn(at + len, " ");
+		at += len + strspn(at + len, ", ");
 	}
 	return false;
 }
 
-/* Returns what is wrong, or NULL. */
+/* Returns an error text or NULL. */
 static char *parse_number(const struct setting_row *row, const char *text, int64_t *number)
 {
-	int64_t value, least = 0, most = 0;
+	int64_t value, min = 0, max = 0;
 	if (!units_parse(row->units, text, &value))
-		return xasprintf("needs %s", units_form(row->units));
-	units_parse(row->units, row->least, &least);
-	units_parse(row->units, row->most, &most);
-	if (value < least || value > most)
-		return xasprintf("can be %s to %s", row->least, row->most);
+		return xasprintf("must be %s", units_form(row->units));
+	units_parse(row->units, row->min, &min);
+	units_parse(row->units, row->max, &max);
+	if (value < min || value > max)
+		return xasprintf("must be between %s and %s", row->min, row->max);
 	*number = value;
 	return NULL;
 }
@@ -62,32 +60,32 @@ char *settings_parse(struct settings *settings, const struct setting_row *row, c
 		memcpy(at, &text, sizeof text);
 		return NULL;
 	case TYPE_FLAG:
-		return parse_flag(text, at) ? NULL : xstrdup("can be on or off");
+		return parse_flag(text, at) ? NULL : xstrdup("must be on or off");
 	case TYPE_NUMBER:
 		return parse_number(row, text, at);
 	case TYPE_CHOICE:
 		return parse_choice(row->words, text, at)
 			       ? NULL
-			       : xasprintf("can be one of: %s", row->words);
+			       : xasprintf("must be one of: %s", row->words);
 	}
 	abort();
 }
 
-char *settings_read_value(const char *path, char **problem)
+char *settings_read_value(const char *path, char **error)
 {
 	FILE *in = fopen(path, "re");
 	if (!in) {
-		*problem = xasprintf("can't read %s: %s", path, strerror(errno));
+		*error = xasprintf("could not read %s: %s", path, strerror(errno));
 		return NULL;
 	}
-	char *text = xmalloc(VALUE_FILE_MAX + 1);
-	size_t len = fread(text, 1, VALUE_FILE_MAX + 1, in);
+	char *text = xmalloc(MAX_VALUE_FILE + 1);
+	size_t len = fread(text, 1, MAX_VALUE_FILE + 1, in);
 	if (ferror(in))
-		*problem = xasprintf("can't read %s: %s", path, strerror(errno));
-	else if (len > VALUE_FILE_MAX || memchr(text, '\0', len))
-		*problem = xasprintf("%s is not a text of at most 1MB", path);
+		*error = xasprintf("could not read %s: %s", path, strerror(errno));
+	else if (len > MAX_VALUE_FILE || memchr(text, '\0', len))
+		*error = xasprintf("%s must be a text of at most 1MB", path);
 	fclose(in);
-	if (*problem) {
+	if (*error) {
 		free(text);
 		return NULL;
 	}

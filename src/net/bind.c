@@ -13,22 +13,17 @@
 #include "alloc.h"
 #include "log.h"
 
-static bool refused(const struct bind_request *request, const char *address, int error)
+static bool fail(const struct bind_config *config, const char *address, int error)
 {
 	if (error == EADDRINUSE)
-		log_error("%s is in use: %s", address, request->if_busy);
+		log_error("%s: address in use: %s (%s)", config->setting, address, config->if_busy);
 	else
-		log_error("can't listen on %s: %s; change `%s`", address, strerror(error),
-			request->setting);
+		log_error("%s: could not listen on %s: %s", config->setting, address,
+			strerror(error));
 	return false;
 }
 
-bool bind_listen(int fd)
-{
-	return listen(fd, SOMAXCONN) == 0;
-}
-
-/* Returns the socket, or -1 and errno. */
+/* Returns -1 and sets errno on failure. */
 static int open_socket(const struct sockaddr *address, socklen_t len, bool shared)
 {
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -40,7 +35,7 @@ static int open_socket(const struct sockaddr *address, socklen_t len, bool share
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
 	if (address->sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
-	if (bind(fd, address, len) == 0 && (shared || bind_listen(fd)))
+	if (bind(fd, address, len) == 0 && (shared || listen(fd, SOMAXCONN) == 0))
 		return fd;
 
 	int error = errno;
@@ -49,7 +44,7 @@ static int open_socket(const struct sockaddr *address, socklen_t len, bool share
 	return -1;
 }
 
-/* A socket that a program left behind when it was killed: nobody answers on it. */
+/* A socket file whose process was killed refuses connections. */
 static bool is_stale(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -61,44 +56,44 @@ static bool is_stale(const struct sockaddr_un *address)
 	return stale;
 }
 
-static bool open_unix(const struct bind_request *request, const char *text, const char *path)
+static bool open_unix(const struct bind_config *config, const char *text, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof address.sun_path)
-		return refused(request, text, ENAMETOOLONG);
+		return fail(config, text, ENAMETOOLONG);
 	memcpy(address.sun_path, path, strlen(path));
 
 	int fd = open_socket((struct sockaddr *)&address, sizeof address, false);
 	if (fd < 0 && errno == EADDRINUSE && is_stale(&address) && unlink(path) == 0)
 		fd = open_socket((struct sockaddr *)&address, sizeof address, false);
 	if (fd < 0)
-		return refused(request, text, errno);
-	request->opened(request->ctx, fd, path);
+		return fail(config, text, errno);
+	config->opened(config->ctx, fd, path);
 	return true;
 }
 
-/* A name may stand for several addresses; those that this machine does not have are left out. */
+/* A name may have several addresses; those that this machine lacks are skipped. */
 static bool open_all(
-	const struct bind_request *request, const char *text, const struct addrinfo *found)
+	const struct bind_config *config, const char *text, const struct addrinfo *found)
 {
 	int error = 0;
 	bool any = false;
 	for (; found; found = found->ai_next) {
-		int fd = open_socket(found->ai_addr, found->ai_addrlen, request->shared);
+		int fd = open_socket(found->ai_addr, found->ai_addrlen, config->shared);
 		if (fd >= 0) {
-			request->opened(request->ctx, fd, NULL);
+			config->opened(config->ctx, fd, NULL);
 			any = true;
 			continue;
 		}
 		error = errno;
 		if (error != EADDRNOTAVAIL && error != EAFNOSUPPORT)
-			return refused(request, text, error);
+			return fail(config, text, error);
 	}
-	return any || refused(request, text, error);
+	return any || fail(config, text, error);
 }
 
 static bool open_tcp(
-	const struct bind_request *request, const char *text, const struct address *address)
+	const struct bind_config *config, const char *text, const struct address *address)
 {
 	const struct addrinfo hints = {
 		.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
@@ -108,11 +103,11 @@ static bool open_tcp(
 	const char *host = *address->host ? address->host : NULL;
 	int error = getaddrinfo(host, address->port, &hints, &found);
 	if (error) {
-		log_error("can't listen on %s: %s; change `%s`", text, gai_strerror(error),
-			request->setting);
+		log_error("%s: could not listen on %s: %s", config->setting, text,
+			gai_strerror(error));
 		return false;
 	}
-	bool ok = open_all(request, text, found);
+	bool ok = open_all(config, text, found);
 	freeaddrinfo(found);
 	return ok;
 }
@@ -125,25 +120,25 @@ static char *address_name(const struct address *address)
 	return xasprintf(strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, address->port);
 }
 
-static bool open_address(const struct bind_request *request, const struct address *address)
+static bool open_address(const struct bind_config *config, const struct address *address)
 {
 	char *text = address_name(address);
-	bool ok = address->path ? open_unix(request, text, address->path)
-				: open_tcp(request, text, address);
+	bool ok = address->path ? open_unix(config, text, address->path)
+				: open_tcp(config, text, address);
 	free(text);
 	return ok;
 }
 
-bool bind_all(const struct bind_request *request)
+bool bind_all(const struct bind_config *config)
 {
-	const char *list = request->addresses, *error = NULL;
+	const char *list = config->addresses, *error = NULL;
 	struct address address;
 	bool ok = true;
 	while (ok && address_next(&address, &list, &error)) {
-		ok = open_address(request, &address);
+		ok = open_address(config, &address);
 		address_clear(&address);
 	}
 	if (error)
-		log_error("`%s` = %s: %s", request->setting, request->addresses, error);
+		log_error("%s = %s: %s", config->setting, config->addresses, error);
 	return ok && !error;
 }

@@ -1,22 +1,20 @@
-/* Opens the listening sockets that a list of addresses asks for. */
+/* Opens listening sockets for a list of addresses. */
 #pragma once
 
 #include <stdbool.h>
 
-struct bind_request {
-	const char *addresses; /* HOST:PORT, [V6]:PORT, unix:/PATH, comma-separated */
-	const char *setting;   /* where they come from, for messages */
-	const char *if_busy;   /* what can be done when an address is in use, for messages */
-	/* Lets other processes of the same user that ask for it, too, have the same addresses
-	 * (SO_REUSEPORT). A socket that listens gets its share of the clients at once, so these do
-	 * not listen yet: bind_listen comes when nothing else can fail. Not for Unix sockets. */
+struct bind_config {
+	const char *addresses; /* HOST:PORT, [V6]:PORT or unix:/PATH, comma-separated */
+	const char *setting;   /* their origin, for messages */
+	const char *if_busy;   /* the remedy if an address is in use, for messages */
+	/* Share TCP ports with other processes of the same user (SO_REUSEPORT). The kernel gives a
+	 * listening socket its share of the clients at once, so the caller calls listen() after
+	 * everything else that can fail. */
 	bool shared;
-	/* Takes over a socket, non-blocking; path is a Unix socket's, to be copied, else NULL. */
+	/* Takes over a non-blocking socket; path is that of a unix socket, else NULL. */
 	void (*opened)(void *ctx, int fd, const char *path);
 	void *ctx;
 };
 
-/* False when one of them can't be had; that has been logged. */
-bool bind_all(const struct bind_request *request);
-/* False and errno when a socket can't listen. */
-bool bind_listen(int fd);
+/* False, after logging the cause, if an address is not available. */
+bool bind_all(const struct bind_config *config);

@@ -206,7 +206,7 @@ struct inbox *conn_inbox(struct conn *conn)
 bool conn_spend_message(struct conn *conn)
 {
 	top_up_inbox(conn);
-	return inbox_take(&conn->inbox);
+	return inbox_spend(&conn->inbox);
 }
 
 /* ---- writing ---- */
@@ -429,7 +429,7 @@ void conn_gone(struct conn *conn)
 	conn->state = CLOSING;
 	client_gone(&conn->client);
 	wheel_remove(&conn->deadline);
-	inbox_finish(&conn->inbox);
+	inbox_clear(&conn->inbox);
 	conn->conns->count--;
 	conn->wsi = NULL;
 }

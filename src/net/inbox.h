@@ -1,35 +1,33 @@
-/* What a client sends: pieces that become messages, and how many of them may come.
+/* Messages from a client: assembly from fragments, and the rate limit.
  *
- * libwebsockets hands on what it has read, a buffer at a time, and has no limit for a message; we
- * gather the pieces up to max_message. Messages are paid for out of an allowance that fills at
- * message_rate, up to a second's worth. Times are the low 32 bits of milliseconds. */
+ * libwebsockets passes on each buffer that it reads and does not limit messages, so fragments are
+ * collected up to max_message. Each message is taken from an allowance that grows at message_rate,
+ * up to one second's worth. Times are the low 32 bits of milliseconds. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct gathered;
+struct partial;
 
 struct inbox {
-	struct gathered *gathered; /* the message that comes in pieces; NULL: none */
-	uint32_t allowance_at;	   /* when the allowance was last topped up */
-	uint32_t allowance;	   /* messages that may still come, in thousandths */
+	struct partial *partial; /* an incomplete message, or NULL */
+	uint32_t allowance_at;	 /* time of the last top-up */
+	uint32_t allowance;	 /* in thousandths of a message */
 };
 
 void inbox_init(struct inbox *inbox, uint32_t now, uint64_t rate);
-void inbox_finish(struct inbox *inbox);
+/* Discards the message so far. */
+void inbox_clear(struct inbox *inbox);
 
-/* Bytes of the message that have come. */
-size_t inbox_len(const struct inbox *inbox);
-void inbox_gather(struct inbox *inbox, const char *piece, size_t len);
+void inbox_append(struct inbox *inbox, const char *fragment, size_t len);
 /* The message so far. */
 const char *inbox_text(const struct inbox *inbox);
-/* Begins a new message. */
-void inbox_forget(struct inbox *inbox);
+size_t inbox_len(const struct inbox *inbox);
 
-/* Fills the allowance, at `rate` messages a second. `limited` to a second's worth; else beyond, for
- * the time in which nobody listened: what is heard then was not sent all at once. */
+/* Adds to the allowance at `rate` messages per second. `limited` to one second's worth, except for
+ * the time in which reading was paused: messages read afterwards were not sent at once. */
 void inbox_top_up(struct inbox *inbox, uint32_t now, uint64_t rate, bool limited);
-/* Takes one message off the allowance; false: there is not enough left. */
-bool inbox_take(struct inbox *inbox);
+/* Takes one message from the allowance; false if it is used up. */
+bool inbox_spend(struct inbox *inbox);

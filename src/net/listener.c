@@ -17,31 +17,31 @@
 #include "log.h"
 #include "metrics.h"
 
-/* Connections accepted before others get their turn. */
-#define ACCEPT_AT_ONCE 64
-/* How long to leave new connections waiting when descriptors have run out. */
+/* Connections accepted per callback, so that other handles are served. */
+#define ACCEPT_BATCH 64
+/* Time for which accepting is paused when descriptors run out. */
 #define PAUSE_MS 500
-/* How long handshakes that have begun may take, when a shared port is given up: a long way's round
- * trip. Less than the second after which a client asks again that was not heard. */
-#define LAST_CALL_MS 250
-/* The first of the sockets that systemd hands over. */
-#define INHERITED_FIRST 3
+/* Time for pending TCP handshakes when a shared port is closed: above a long round trip, below the
+ * second after which a client retransmits an ignored SYN. */
+#define HANDSHAKE_MS 250
+/* systemd's SD_LISTEN_FDS_START. */
+#define FIRST_INHERITED_FD 3
 
 struct endpoint {
 	struct endpoint *next;
 	struct listener *listener;
 	uv_poll_t poll;
 	int fd;
-	bool ours;  /* not handed over */
-	char *path; /* of a Unix socket that we made */
+	bool inherited;
+	char *path; /* of a unix socket opened here, else NULL */
 };
 
 struct listener {
 	struct listener_config config;
 	struct endpoint *endpoints;
-	uv_timer_t timer; /* until accepting goes on, or ends */
+	uv_timer_t timer; /* ends a pause or HANDSHAKE_MS */
 	bool stopping;
-	size_t handles; /* not closed yet */
+	size_t handles; /* still open; the last one frees the listener */
 };
 
 /* ---- accepting ---- */
@@ -59,12 +59,11 @@ static void resume(uv_timer_t *timer)
 	listener_accept(timer->data);
 }
 
-/* What can't be accepted stays in the kernel's queue: looking at it again and again helps nobody.
- */
+/* Waiting connections keep the socket readable, so polling on would busy-loop. */
 static void pause_accepting(struct listener *listener)
 {
-	log_warning("can't accept connections: %s; raise LimitNOFILE or lower max_clients",
-		strerror(errno));
+	log_warning("%s: could not accept connections: %s (raise LimitNOFILE or lower max_clients)",
+		listener->config.setting, strerror(errno));
 	metric_add(METRIC_ACCEPT_PAUSES, 1);
 	for (struct endpoint *e = listener->endpoints; e; e = e->next)
 		uv_poll_stop(&e->poll);
@@ -72,7 +71,7 @@ static void pause_accepting(struct listener *listener)
 		uv_timer_start(&listener->timer, resume, PAUSE_MS, 0);
 }
 
-/* False when none waits, which another process that has the same socket may have seen to. */
+/* False if no connection is waiting; another process with the same socket may have accepted it. */
 static bool accept_one(struct endpoint *endpoint)
 {
 	struct listener *listener = endpoint->listener;
@@ -84,7 +83,7 @@ static bool accept_one(struct endpoint *endpoint)
 			pause_accepting(listener);
 		return false;
 	}
-	/* Fails on a Unix socket, which sends at once anyway. */
+	/* Fails on a unix socket, which needs no such option. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	listener->config.accepted(listener->config.ctx, fd);
 	return true;
@@ -94,11 +93,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	(void)status;
 	(void)events;
-	for (int i = 0; i < ACCEPT_AT_ONCE && accept_one(poll->data); i++)
+	for (int i = 0; i < ACCEPT_BATCH && accept_one(poll->data); i++)
 		;
 }
 
-/* ---- life of the handles ---- */
+/* ---- closing ---- */
 
 static void free_when_closed(struct listener *listener)
 {
@@ -119,13 +118,6 @@ static void on_endpoint_closed(uv_handle_t *handle)
 	free(endpoint);
 }
 
-/* Not in the callback: until the socket is closed, the kernel gives it connections. */
-static void close_endpoint(struct endpoint *endpoint)
-{
-	uv_close((uv_handle_t *)&endpoint->poll, on_endpoint_closed);
-	close(endpoint->fd);
-}
-
 static void close_all(struct listener *listener)
 {
 	while (listener->endpoints) {
@@ -133,7 +125,9 @@ static void close_all(struct listener *listener)
 		listener->endpoints = endpoint->next;
 		if (endpoint->path)
 			unlink(endpoint->path);
-		close_endpoint(endpoint);
+		uv_close((uv_handle_t *)&endpoint->poll, on_endpoint_closed);
+		/* Not in the callback: an open socket would still receive connections. */
+		close(endpoint->fd);
 	}
 	uv_timer_stop(&listener->timer);
 }
@@ -147,30 +141,25 @@ void listener_destroy(struct listener **listener)
 	*listener = NULL;
 }
 
-/* ---- the end ---- */
+/* ---- stopping ---- */
 
-/* Connections that wait in a socket of ours are reset when it is closed, so they are taken first.
- * Those in a socket that was handed over are left to whoever else has it. */
-static void close_when_empty(struct listener *listener)
+/* Closing a socket resets the connections waiting in it, so they are accepted first, but those in
+ * an inherited socket are left to the other processes that have it. */
+static void finish_stop(uv_timer_t *timer)
 {
+	struct listener *listener = timer->data;
 	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
 		if (e->path)
 			unlink(e->path);
-		while (e->ours && accept_one(e))
+		while (!e->inherited && accept_one(e))
 			;
 	}
 	close_all(listener);
 }
 
-static void on_last_call(uv_timer_t *timer)
-{
-	close_when_empty(timer->data);
-}
-
-/* Lets no new handshake begin: a SYN is not heard, and its client sends another a second later,
- * which the kernel gives to one of the other processes. Accepted sockets inherit this, and never
- * see a SYN. */
-static void ignore_new(const struct endpoint *endpoint)
+/* Drops each SYN; the client retransmits it a second later and the kernel gives it to another
+ * process. Accepted sockets inherit the filter but receive no SYN. */
+static void drop_syns(const struct endpoint *endpoint)
 {
 	enum { TCP_FLAGS = 13, SYN = 2 };
 	struct sock_filter program[] = {
@@ -181,29 +170,30 @@ static void ignore_new(const struct endpoint *endpoint)
 	};
 	const struct sock_fprog filter = {sizeof program / sizeof *program, program};
 	if (setsockopt(endpoint->fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0)
-		log_warning("clients that connect now may be reset: %s", strerror(errno));
+		log_warning("%s: could not filter new connections, which may be reset: %s",
+			endpoint->listener->config.setting, strerror(errno));
 }
 
-/* A port that others share is given up in two steps. The kernel goes on dealing it clients until
- * it is closed, and closing it resets those whose handshake is not through. */
+/* A shared port is closed in two steps: the kernel gives it clients until it is closed, and closing
+ * it resets those whose TCP handshake is incomplete. */
 void listener_stop(struct listener *listener)
 {
-	bool last_call = false;
+	bool wait = false;
 	if (listener->stopping)
 		return;
 	listener->stopping = true;
-	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
-		if (!e->ours || !listener->config.shared)
+	for (struct endpoint *e = listener->endpoints; e && listener->config.shared; e = e->next) {
+		if (e->inherited)
 			continue;
-		ignore_new(e);
-		last_call = true;
+		drop_syns(e);
+		wait = true;
 	}
-	if (!last_call) {
-		close_when_empty(listener);
+	if (!wait) {
+		finish_stop(&listener->timer);
 		return;
 	}
 	listener_accept(listener);
-	uv_timer_start(&listener->timer, on_last_call, LAST_CALL_MS, 0);
+	uv_timer_start(&listener->timer, finish_stop, HANDSHAKE_MS, 0);
 }
 
 bool listener_stopped(const struct listener *listener)
@@ -211,9 +201,9 @@ bool listener_stopped(const struct listener *listener)
 	return !listener->endpoints;
 }
 
-/* ---- sockets ---- */
+/* ---- opening ---- */
 
-static char *bound_name(int fd)
+static char *bound_address(int fd)
 {
 	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof address;
@@ -227,16 +217,13 @@ static char *bound_name(int fd)
 	return xasprintf(address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-static void say_listening(const struct listener *listener, int fd)
-{
-	char *text = bound_name(fd);
-	const char *what = listener->config.what;
-	log_info("%s%slistening on %s", what, *what ? " " : "", text);
-	free(text);
-}
-
 static struct endpoint *add_endpoint(struct listener *listener, int fd)
 {
+	char *address = bound_address(fd);
+	const char *what = listener->config.what;
+	log_info("%s%slistening on %s", what, *what ? " " : "", address);
+	free(address);
+
 	struct endpoint *endpoint = xcalloc(1, sizeof *endpoint);
 	endpoint->fd = fd;
 	endpoint->listener = listener;
@@ -245,34 +232,19 @@ static struct endpoint *add_endpoint(struct listener *listener, int fd)
 	listener->handles++;
 	uv_poll_init(listener->config.loop, &endpoint->poll, fd);
 	endpoint->poll.data = endpoint;
-	say_listening(listener, fd);
 	return endpoint;
 }
 
 static void opened(void *ctx, int fd, const char *path)
 {
 	struct endpoint *endpoint = add_endpoint(ctx, fd);
-	endpoint->ours = true;
 	endpoint->path = path ? xstrdup(path) : NULL;
 }
 
-/* Clients come as soon as a shared port listens, other processes or not: this is the last thing
- * that can fail. */
-static bool listen_shared(struct listener *listener)
-{
-	for (struct endpoint *e = listener->endpoints; e; e = e->next) {
-		if (bind_listen(e->fd))
-			continue;
-		log_error(
-			"can't listen: %s; change `%s`", strerror(errno), listener->config.setting);
-		return false;
-	}
-	return true;
-}
-
+/* Shared ports listen after all of them are bound, see bind.h. */
 static bool open_sockets(struct listener *listener)
 {
-	const struct bind_request request = {
+	const struct bind_config config = {
 		.addresses = listener->config.addresses,
 		.setting = listener->config.setting,
 		.if_busy = listener->config.if_busy,
@@ -280,30 +252,31 @@ static bool open_sockets(struct listener *listener)
 		.opened = opened,
 		.ctx = listener,
 	};
-	return bind_all(&request) && (!request.shared || listen_shared(listener));
-}
-
-/* ---- sockets handed over ---- */
-
-static bool is_listening(int fd)
-{
-	int on = 0;
-	socklen_t len = sizeof on;
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+	if (!bind_all(&config))
+		return false;
+	for (struct endpoint *e = listener->endpoints; e && config.shared; e = e->next) {
+		if (listen(e->fd, SOMAXCONN) == 0)
+			continue;
+		log_error("%s: could not listen: %s", config.setting, strerror(errno));
+		return false;
+	}
+	return true;
 }
 
 static void inherit(struct listener *listener, int fd)
 {
-	if (!is_listening(fd)) {
-		log_warning("descriptor %d was handed over, but is no listening socket", fd);
+	int listening = 0;
+	socklen_t len = sizeof listening;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) != 0 || !listening) {
+		log_warning("socket activation: descriptor %d is not a listening socket", fd);
 		return;
 	}
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	add_endpoint(listener, fd);
+	add_endpoint(listener, fd)->inherited = true;
 }
 
-/* Takes those that are named for us; clients' sockets need no name. */
+/* See sd_listen_fds(3). */
 static void inherit_all(struct listener *listener)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
@@ -316,7 +289,7 @@ static void inherit_all(struct listener *listener)
 		const char *name = rest ? strsep(&rest, ":") : "";
 		bool admin = !strcmp(name, "admin");
 		if (admin == (*listener->config.what != '\0'))
-			inherit(listener, INHERITED_FIRST + i);
+			inherit(listener, FIRST_INHERITED_FD + i);
 	}
 	free(names);
 }

@@ -1,8 +1,7 @@
-/* Listening sockets: ours, or those handed over by systemd.
+/* Listening sockets, opened here or passed by systemd.
  *
- * They are ours and not lws's, so that we can stop accepting, are not kept busy when descriptors
- * run out, can be given sockets, and so that several processes may share a port. Whoever asked for
- * a listener is called with each connection. */
+ * libwebsockets' own listening sockets can't pause accepting, which would keep the process busy
+ * when file descriptors run out, can't be inherited, and can't be shared between processes. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,29 +11,27 @@ struct listener;
 
 struct listener_config {
 	uv_loop_t *loop;
-	const char *addresses; /* HOST:PORT, [V6]:PORT, unix:/PATH, comma-separated */
-	const char *setting;   /* where they come from, for messages */
-	const char *if_busy;   /* what can be done when an address is in use, for messages */
-	/* Other processes of the same user that share their addresses may have these, too. */
-	bool shared;
-	/* "" for clients, or "admin": also the FileDescriptorName= of sockets handed over for it;
-	 * clients get all that have another. */
+	const char *addresses; /* HOST:PORT, [V6]:PORT or unix:/PATH, comma-separated */
+	const char *setting;   /* their origin, for messages */
+	const char *if_busy;   /* the remedy if an address is in use, for messages */
+	bool shared;	       /* with other processes of the same user that share them, too */
+	/* "" for clients, or "admin": the FileDescriptorName= of its sockets passed by systemd;
+	 * sockets with any other name are for clients. */
 	const char *what;
-	/* Takes over the descriptor of a connection, non-blocking. */
+	/* Takes over the non-blocking descriptor of a connection. */
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
 };
 
-/* Shared ports listen at the end of this, so nothing that may fail should come after it, for then
- * the clients are lost that came in between. NULL when an address can't be had; that has been
- * logged. An empty list listens nowhere. */
+/* NULL, after logging the cause, if an address is not available. An empty list opens no socket.
+ * Shared ports receive clients when this returns: call it after everything else that can fail. */
 struct listener *listener_create(const struct listener_config *config);
-/* Begins to accept; until then connections wait in the kernel's queue. */
+/* Starts accepting; until then connections wait in the kernel's queue. */
 void listener_accept(struct listener *listener);
-/* Takes the connections that wait, and closes the sockets; connections stay. With shared ports this
- * takes a moment, in which those that were about to connect here arrive. */
+/* Accepts the waiting connections and closes the sockets. With shared ports this takes a moment, in
+ * which pending TCP handshakes complete. Accepted connections are not affected. */
 void listener_stop(struct listener *listener);
-/* No connection will come any more. */
+/* True when no further connection will be accepted. */
 bool listener_stopped(const struct listener *listener);
-/* The loop has to run once more. */
+/* The loop must run once more afterwards. */
 void listener_destroy(struct listener **listener);

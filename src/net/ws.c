@@ -130,7 +130,7 @@ void ws_receive(struct conn *conn, struct lws *wsi, const char *piece, size_t le
 	}
 	if (inbox_len(inbox) + len > conn_max_message(conn)) {
 		conn_close(conn, CLOSE_TOO_BIG, "message too big");
-		inbox_forget(inbox);
+		inbox_clear(inbox);
 		return;
 	}
 	bool last = lws_is_final_fragment(wsi);
@@ -138,9 +138,9 @@ void ws_receive(struct conn *conn, struct lws *wsi, const char *piece, size_t le
 		receive_message(conn, piece, len);
 		return;
 	}
-	inbox_gather(inbox, piece, len);
+	inbox_append(inbox, piece, len);
 	if (!last)
 		return;
 	receive_message(conn, inbox_text(inbox), inbox_len(inbox));
-	inbox_forget(inbox);
+	inbox_clear(inbox);
 }

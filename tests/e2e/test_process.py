@@ -92,7 +92,7 @@ def test_health_readiness_and_metrics(bridge):
     status, text = bridge.get("/metrics")
     assert status == 200
     for line in text.splitlines():
-        assert re.fullmatch(r"# (HELP|TYPE) pgcast_\w+ .+|pgcast_\w+ \d+", line), line
+        assert re.fullmatch(r"# (HELP|TYPE) pgcast_\w+ .+|pgcast_\w+ [\d.]+", line), line
     assert bridge.get("/nothing")[0] == 404
     assert bridge.get("/healthz", method="POST")[0] in (404, 405)
 

@@ -12,7 +12,7 @@ static char path[] = "/tmp/pgcast-log-XXXXXX";
 static int kept_stderr;
 static char logged[4096];
 
-/* Sends stderr to a file, as far as logging can tell the journal's. */
+/* Redirects stderr to a file that the logger may take for the journal. */
 static int capture(void **state)
 {
 	(void)state;
@@ -38,7 +38,7 @@ static int release(void **state)
 	return 0;
 }
 
-/* Everything that was logged; gives stderr back, so that failures are seen. */
+/* Returns all output and restores stderr, so that failures are printed. */
 static const char *read_log(void)
 {
 	memset(logged, 0, sizeof logged);
@@ -49,7 +49,7 @@ static const char *read_log(void)
 	return logged;
 }
 
-static void text_has_time_and_level(void **state)
+static void test_log_text_format(void **state)
 {
 	(void)state;
 	log_warning("the answer is %d", 42);
@@ -58,7 +58,7 @@ static void text_has_time_and_level(void **state)
 	assert_string_equal(strchr(line, 'Z'), "Z warning: the answer is 42\n");
 }
 
-static void what_is_below_the_level_is_not_written(void **state)
+static void test_log_min_level(void **state)
 {
 	(void)state;
 	log_configure(LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
@@ -70,14 +70,14 @@ static void what_is_below_the_level_is_not_written(void **state)
 	assert_non_null(strstr(line, "error: yes\n"));
 }
 
-static void several_lines_become_one(void **state)
+static void test_log_line_breaks_are_joined(void **state)
 {
 	(void)state;
 	log_info("%s", "connection failed\n\tis it running?\r\nbye\033[2J\n");
 	assert_non_null(strstr(read_log(), " info: connection failed; is it running?; bye?[2J\n"));
 }
 
-static void json_is_escaped_and_valid(void **state)
+static void test_log_json_is_escaped(void **state)
 {
 	(void)state;
 	log_configure(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
@@ -86,29 +86,29 @@ static void json_is_escaped_and_valid(void **state)
 		"\",\"level\":\"info\",\"message\":\"a \\\"b\\\" \\\\ \xEF\xBF\xBD\"}\n"));
 }
 
-static void claim_journal(unsigned long inode_off)
+static void set_journal_stream(unsigned long inode_offset)
 {
 	struct stat st;
 	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
 	char *stream = xasprintf(
-		"%lu:%lu", (unsigned long)st.st_dev, (unsigned long)st.st_ino + inode_off);
+		"%lu:%lu", (unsigned long)st.st_dev, (unsigned long)st.st_ino + inode_offset);
 	setenv("JOURNAL_STREAM", stream, 1);
 	free(stream);
 }
 
-static void journald_gets_priorities(void **state)
+static void test_log_journald_priorities(void **state)
 {
 	(void)state;
-	claim_journal(0);
+	set_journal_stream(0);
 	log_error("gone");
 	log_info("back");
 	assert_string_equal(read_log(), "<3>gone\n<6>back\n");
 }
 
-static void stderr_that_is_not_the_journal_gets_text(void **state)
+static void test_log_text_if_stderr_is_not_journal(void **state)
 {
 	(void)state;
-	claim_journal(1);
+	set_journal_stream(1);
 	log_info("hello");
 	assert_non_null(strstr(read_log(), "Z info: hello\n"));
 }
@@ -118,12 +118,12 @@ static void stderr_that_is_not_the_journal_gets_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LOG_TEST(text_has_time_and_level),
-		LOG_TEST(what_is_below_the_level_is_not_written),
-		LOG_TEST(several_lines_become_one),
-		LOG_TEST(json_is_escaped_and_valid),
-		LOG_TEST(journald_gets_priorities),
-		LOG_TEST(stderr_that_is_not_the_journal_gets_text),
+		LOG_TEST(test_log_text_format),
+		LOG_TEST(test_log_min_level),
+		LOG_TEST(test_log_line_breaks_are_joined),
+		LOG_TEST(test_log_json_is_escaped),
+		LOG_TEST(test_log_journald_priorities),
+		LOG_TEST(test_log_text_if_stderr_is_not_journal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

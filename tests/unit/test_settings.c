@@ -8,7 +8,7 @@
 
 static char file[64];
 
-static int no_file(void **state)
+static int reset(void **state)
 {
 	(void)state;
 	unlink(file);
@@ -39,7 +39,7 @@ static struct settings *load(const char *text, const char *set)
 	return settings;
 }
 
-/* The one line that says why the load is refused, with the file's name as FILE. */
+/* Expects one line as the error, in which FILE stands for the file's name. */
 static void refuse(const char *text, const char *set, const char *want)
 {
 	struct settings *settings;
@@ -64,7 +64,7 @@ static void print_masked(const char *conninfo, FILE *out)
 	fputs(*conninfo ? "masked" : "", out);
 }
 
-static char *printed(const struct settings *settings)
+static char *print_all(const struct settings *settings)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -77,13 +77,13 @@ static char *printed(const struct settings *settings)
 
 static void assert_printed(const struct settings *settings, const char *want)
 {
-	char *text = printed(settings);
+	char *text = print_all(settings);
 	if (!strstr(text, want))
 		fail_msg("no \"%s\" in: %s", want, text);
 	free(text);
 }
 
-static void defaults_are_the_contracts(void **state)
+static void test_settings_defaults(void **state)
 {
 	(void)state;
 	struct settings *settings = load(NULL, NULL);
@@ -111,7 +111,7 @@ static void defaults_are_the_contracts(void **state)
 	settings_destroy(&settings);
 }
 
-static void the_file_is_read_as_postgresql_conf_is(void **state)
+static void test_settings_file_syntax(void **state)
 {
 	(void)state;
 	struct settings *settings = load("# a comment\n"
@@ -132,7 +132,7 @@ static void the_file_is_read_as_postgresql_conf_is(void **state)
 	settings_destroy(&settings);
 }
 
-static void the_command_line_wins_over_environment_and_file(void **state)
+static void test_settings_precedence(void **state)
 {
 	(void)state;
 	struct settings *settings = load("max_clients = 1\nmax_message = 1kB\n", NULL);
@@ -152,7 +152,7 @@ static void the_command_line_wins_over_environment_and_file(void **state)
 	settings_destroy(&settings);
 }
 
-static void a_value_can_be_read_from_a_file(void **state)
+static void test_settings_value_from_file(void **state)
 {
 	(void)state;
 	write_file("host=db\n\n");
@@ -165,70 +165,71 @@ static void a_value_can_be_read_from_a_file(void **state)
 	free(want);
 	free(set);
 	refuse(NULL, "database=@/nonexistent/file",
-		"--set: database can't read /nonexistent/file: No such file or directory");
+		"--set: database: could not read /nonexistent/file: No such file or directory");
 }
 
-static void an_unknown_name_is_told_the_nearest(void **state)
+static void test_settings_unknown_name(void **state)
 {
 	(void)state;
 	refuse("\nmax_client = 5\n", NULL,
-		"FILE:2: there is no setting \"max_client\"; did you mean \"max_clients\"?");
+		"FILE:2: unknown setting \"max_client\" (did you mean \"max_clients\"?)");
 	refuse(NULL, "Listen=127.0.0.1:1",
-		"--set: there is no setting \"Listen\"; did you mean \"listen\"?");
-	refuse(NULL, "zzz=1", "--set: there is no setting \"zzz\" (--help lists them)");
+		"--set: unknown setting \"Listen\" (did you mean \"listen\"?)");
+	refuse(NULL, "zzz=1", "--set: unknown setting \"zzz\" (see --help)");
 }
 
-static void a_bad_value_is_told_what_can_be(void **state)
+static void test_settings_invalid_value(void **state)
 {
 	(void)state;
-	refuse("max_clients = many\n", NULL, "FILE:1: max_clients = many needs a whole number");
-	refuse(NULL, "max_clients=0", "--set: max_clients = 0 can be 1 to 10000000");
-	refuse(NULL, "max_clients=-1", "--set: max_clients = -1 needs a whole number");
-	refuse(NULL, "max_clients=", "--set: max_clients needs a whole number");
+	refuse("max_clients = many\n", NULL, "FILE:1: max_clients = many: must be a whole number");
+	refuse(NULL, "max_clients=0", "--set: max_clients = 0: must be between 1 and 10000000");
+	refuse(NULL, "max_clients=-1", "--set: max_clients = -1: must be a whole number");
+	refuse(NULL, "max_clients=", "--set: max_clients: must be a whole number");
 	refuse(NULL, "max_message=1KB",
-		"--set: max_message = 1KB needs a size such as 16kB (B, kB, MB, GB)");
-	refuse(NULL, "max_message=1GB", "--set: max_message = 1GB can be 128B to 64MB");
+		"--set: max_message = 1KB: must be a size such as 16kB (B, kB, MB, GB)");
+	refuse(NULL, "max_message=1GB", "--set: max_message = 1GB: must be between 128B and 64MB");
 	refuse(NULL, "max_message=99999999999GB",
-		"--set: max_message = 99999999999GB needs a size such as 16kB (B, kB, MB, GB)");
+		"--set: max_message = 99999999999GB: must be a size such as 16kB (B, kB, MB, GB)");
 	refuse(NULL, "ping_interval=25",
-		"--set: ping_interval = 25 needs a time such as 5s (ms, s, min, h, d)");
-	refuse(NULL, "message_rate=20", "--set: message_rate = 20 needs a rate such as 20/s");
-	refuse(NULL, "trust_remote=maybe", "--set: trust_remote = maybe can be on or off");
-	refuse(NULL, "source=notif", "--set: source = notif can be one of: auto notify poll");
+		"--set: ping_interval = 25: must be a time such as 5s (ms, s, min, h, d)");
+	refuse(NULL, "message_rate=20", "--set: message_rate = 20: must be a rate such as 20/s");
+	refuse(NULL, "trust_remote=maybe", "--set: trust_remote = maybe: must be on or off");
+	refuse(NULL, "source=notif", "--set: source = notif: must be one of: auto, notify, poll");
 	setenv("PGCAST_MAX_CLIENTS", "x", 1);
-	refuse(NULL, NULL, "environment PGCAST_MAX_CLIENTS: max_clients = x needs a whole number");
+	refuse(NULL, NULL,
+		"environment PGCAST_MAX_CLIENTS: max_clients = x: must be a whole number");
 }
 
-static void a_malformed_line_is_refused(void **state)
+static void test_settings_malformed_line(void **state)
 {
 	(void)state;
-	refuse("= 5\n", NULL, "FILE:1: not of the form key = value");
-	refuse("max_clients: 5\n", NULL, "FILE:1: not of the form key = value");
-	refuse("listen =\n", NULL, "FILE:1: the value is missing (write '' for an empty one)");
-	refuse("listen = 'a\n", NULL, "FILE:1: the closing quote is missing");
+	refuse("= 5\n", NULL, "FILE:1: expected key = value");
+	refuse("max_clients: 5\n", NULL, "FILE:1: expected key = value");
+	refuse("listen =\n", NULL, "FILE:1: missing value (write '' for an empty one)");
+	refuse("listen = 'a\n", NULL, "FILE:1: unterminated quoted value");
 	refuse("database = host=a dbname=b\n", NULL,
-		"FILE:1: more than one value (put one with spaces in it in 'quotes')");
-	refuse(NULL, "listen", "--set listen: not of the form KEY=VALUE");
+		"FILE:1: more than one value (put a value that contains spaces in 'quotes')");
+	refuse(NULL, "listen", "--set listen: expected KEY=VALUE");
 }
 
-static void a_file_that_cannot_be_read_is_refused(void **state)
+static void test_settings_unreadable_file(void **state)
 {
 	(void)state;
 	struct settings *settings;
 	char *error;
 	assert_false(settings_load(&settings, "/nonexistent", NULL, &error));
-	assert_string_equal(error, "can't read /nonexistent: No such file or directory");
+	assert_string_equal(error, "could not read /nonexistent: No such file or directory");
 	free(error);
 	assert_false(settings_load(&settings, "/tmp", NULL, &error));
-	assert_string_equal(error, "can't read /tmp: Is a directory");
+	assert_string_equal(error, "could not read /tmp: Is a directory");
 	free(error);
 }
 
 #define TRUST_REFUSED                                                                              \
-	"--set: listen can be reached from other machines, and with auth = trust anybody there "   \
-	"could read every uid: listen on 127.0.0.1, or set trust_remote = on"
+	"--set: listen: auth = trust would let other machines read every uid (listen on "          \
+	"127.0.0.1 or set trust_remote = on)"
 
-static void trust_is_for_this_machine_only(void **state)
+static void test_settings_trust_requires_local_address(void **state)
 {
 	(void)state;
 	const char *open[] = {"listen=0.0.0.0:1", "listen=*:1", "listen=:1", "listen=[::]:1",
@@ -248,20 +249,20 @@ static void trust_is_for_this_machine_only(void **state)
 	}
 }
 
-static void a_malformed_address_is_refused(void **state)
+static void test_settings_malformed_address(void **state)
 {
 	(void)state;
-	refuse(NULL, "listen=8081", "--set: listen: not HOST:PORT, [V6]:PORT or unix:/PATH");
+	refuse(NULL, "listen=8081", "--set: listen: must be HOST:PORT, [V6]:PORT or unix:/PATH");
 	refuse(NULL, "listen=localhost:http",
-		"--set: listen: the port is not a number up to 65535");
+		"--set: listen: the port must be a number from 0 to 65535");
 	refuse(NULL, "admin_listen=localhost:65536",
-		"--set: admin_listen: the port is not a number up to 65535");
+		"--set: admin_listen: the port must be a number from 0 to 65535");
 	refuse(NULL, "listen=::1:8081",
-		"--set: listen: an IPv6 address needs brackets: [::1]:8081");
-	refuse(NULL, "listen=unix:x", "--set: listen: the path of a unix socket starts with /");
+		"--set: listen: an IPv6 address must be in brackets, as in [::1]:8081");
+	refuse(NULL, "listen=unix:x", "--set: listen: the path of a unix socket must start with /");
 }
 
-static void test_print_masks_secrets(void **state)
+static void test_settings_print_masks_secrets(void **state)
 {
 	(void)state;
 	struct settings *settings = load(NULL, "database=secret");
@@ -272,12 +273,12 @@ static void test_print_masks_secrets(void **state)
 	settings_destroy(&settings);
 }
 
-/* --print-config > file; pgcast -c file: the same settings again. */
-static void what_is_printed_can_be_loaded(void **state)
+/* --print-config > file; pgcast -c file */
+static void test_settings_print_can_be_loaded(void **state)
 {
 	(void)state;
 	struct settings *settings = load("channels = 'a, ''b'' #c'\nslow_timeout = 3min\n", NULL);
-	char *text = printed(settings);
+	char *text = print_all(settings);
 	struct settings *again = load(text, NULL);
 	assert_string_equal(again->channels, "a, 'b' #c");
 	assert_int_equal(again->slow_timeout, 180000);
@@ -286,8 +287,8 @@ static void what_is_printed_can_be_loaded(void **state)
 	free(text);
 }
 
-/* Every line `#key = value` of the example without its # is the default. */
-static void the_example_file_is_the_defaults(void **state)
+/* Uncomments every line `#key = value` of the example file. */
+static void test_settings_example_is_defaults(void **state)
 {
 	(void)state;
 	char *text = NULL;
@@ -306,7 +307,7 @@ static void the_example_file_is_the_defaults(void **state)
 	}
 	size_t rows = 0;
 	struct settings *defaults = load(NULL, NULL), *example = load(text, NULL);
-	char *want = printed(defaults);
+	char *want = print_all(defaults);
 	for (const char *c = want; *c; c++)
 		rows += *c == '\n';
 	assert_int_equal(set, rows);
@@ -321,21 +322,21 @@ static void the_example_file_is_the_defaults(void **state)
 int main(void)
 {
 	snprintf(file, sizeof file, "/tmp/pgcast-settings-%ld", (long)getpid());
-#define TEST(name) cmocka_unit_test_setup_teardown(name, no_file, no_file)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, reset)
 	const struct CMUnitTest tests[] = {
-		TEST(defaults_are_the_contracts),
-		TEST(the_file_is_read_as_postgresql_conf_is),
-		TEST(the_command_line_wins_over_environment_and_file),
-		TEST(a_value_can_be_read_from_a_file),
-		TEST(an_unknown_name_is_told_the_nearest),
-		TEST(a_bad_value_is_told_what_can_be),
-		TEST(a_malformed_line_is_refused),
-		TEST(a_file_that_cannot_be_read_is_refused),
-		TEST(trust_is_for_this_machine_only),
-		TEST(a_malformed_address_is_refused),
-		TEST(test_print_masks_secrets),
-		TEST(what_is_printed_can_be_loaded),
-		TEST(the_example_file_is_the_defaults),
+		TEST(test_settings_defaults),
+		TEST(test_settings_file_syntax),
+		TEST(test_settings_precedence),
+		TEST(test_settings_value_from_file),
+		TEST(test_settings_unknown_name),
+		TEST(test_settings_invalid_value),
+		TEST(test_settings_malformed_line),
+		TEST(test_settings_unreadable_file),
+		TEST(test_settings_trust_requires_local_address),
+		TEST(test_settings_malformed_address),
+		TEST(test_settings_print_masks_secrets),
+		TEST(test_settings_print_can_be_loaded),
+		TEST(test_settings_example_is_defaults),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ static void check_repair(const char *text, const char *want)
 	free(got);
 }
 
-static void valid_text_of_all_lengths_is_valid(void **state)
+static void test_utf8_valid_text(void **state)
 {
 	(void)state;
 	const char *text = "plain ascii, \xC3\xA9, \xE2\x82\xAC, \xED\x9F\xBF, \xEE\x80\x80, "
@@ -24,14 +24,14 @@ static void valid_text_of_all_lengths_is_valid(void **state)
 	assert_true(utf8_valid("a\0b", 3));
 }
 
-static void the_valid_part_ends_before_a_cut_character(void **state)
+static void test_utf8_truncated_character_ends_prefix(void **state)
 {
 	(void)state;
 	assert_int_equal(utf8_valid_prefix("12345678\xE2\x82\xAC", 10), 8);
 	assert_int_equal(utf8_valid_prefix("12345678\xE2\x82\xAC", 11), 11);
 }
 
-static void what_is_no_character_is_replaced(void **state)
+static void test_utf8_invalid_bytes_are_replaced(void **state)
 {
 	(void)state;
 	check_repair("a\xFF"
@@ -45,8 +45,8 @@ static void what_is_no_character_is_replaced(void **state)
 	check_repair("\xF8", BAD);
 }
 
-/* The example of the Unicode standard, table 3-8. */
-static void a_cut_character_is_replaced_once(void **state)
+/* Unicode standard, table 3-8. */
+static void test_utf8_truncated_character_is_replaced_once(void **state)
 {
 	(void)state;
 	check_repair("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64",
@@ -57,10 +57,10 @@ static void a_cut_character_is_replaced_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(valid_text_of_all_lengths_is_valid),
-		cmocka_unit_test(the_valid_part_ends_before_a_cut_character),
-		cmocka_unit_test(what_is_no_character_is_replaced),
-		cmocka_unit_test(a_cut_character_is_replaced_once),
+		cmocka_unit_test(test_utf8_valid_text),
+		cmocka_unit_test(test_utf8_truncated_character_ends_prefix),
+		cmocka_unit_test(test_utf8_invalid_bytes_are_replaced),
+		cmocka_unit_test(test_utf8_truncated_character_is_replaced_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
