@@ -23,6 +23,7 @@
 struct daemon {
 	uv_loop_t loop;
 	uv_timer_t tick;
+	uv_idle_t writer; /* runs while clients are left to be written to */
 	const struct settings *settings;
 	struct hub *hub;
 	struct pglink *link;
@@ -119,6 +120,19 @@ static void on_notified(void *ctx, const char *channel, const char *payload, boo
 		turns_bell(daemon->turns);
 }
 
+static void on_write(uv_idle_t *writer)
+{
+	struct daemon *daemon = writer->data;
+	if (!hub_write(daemon->hub))
+		uv_idle_stop(writer);
+}
+
+static void on_unwritten(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	uv_idle_start(&daemon->writer, on_write);
+}
+
 static void on_wanted(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -191,7 +205,8 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	log_configure(settings->log_level, settings->log_format);
 	uv_loop_init(&daemon->loop);
 	uv_timer_init(&daemon->loop, &daemon->tick);
-	daemon->tick.data = daemon;
+	uv_idle_init(&daemon->loop, &daemon->writer);
+	daemon->tick.data = daemon->writer.data = daemon;
 	daemon->hub = hub_create(settings);
 	daemon->link = pglink_create(&daemon->loop, settings->database, &hooks);
 	daemon->session = session_create(daemon->link, settings, on_session, daemon);
@@ -214,6 +229,7 @@ static bool serve(struct daemon *daemon)
 		return false;
 	uv_timer_start(&daemon->tick, on_tick, TICK, TICK);
 	hub_on_wanted(daemon->hub, on_wanted, daemon);
+	hub_on_unwritten(daemon->hub, on_unwritten, daemon);
 	service_ready(daemon->service);
 	return true;
 }
@@ -226,6 +242,8 @@ static void run(struct daemon *daemon)
 
 static int destroy(struct daemon *daemon)
 {
+	uv_timer_stop(&daemon->tick);
+	uv_idle_stop(&daemon->writer);
 	server_destroy(&daemon->server);
 	upkeep_destroy(&daemon->upkeep);
 	turns_destroy(&daemon->turns);
@@ -234,6 +252,7 @@ static int destroy(struct daemon *daemon)
 	service_destroy(&daemon->service);
 	hub_destroy(&daemon->hub);
 	uv_close((uv_handle_t *)&daemon->tick, NULL);
+	uv_close((uv_handle_t *)&daemon->writer, NULL);
 	uv_run(&daemon->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&daemon->loop);
 	return daemon->status;

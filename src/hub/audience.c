@@ -6,7 +6,7 @@
 
 #include "alloc.h"
 
-static bool same_types(const char *a, const char *b)
+bool same_types(const char *a, const char *b)
 {
 	return a == b || (a && b && !strcmp(a, b));
 }
@@ -16,7 +16,8 @@ static bool same_window(const struct audience *audience, const struct window *wi
 {
 	if (audience_is_live(audience) || !window)
 		return audience_is_live(audience) && !window;
-	return !audience->batch && window_equal(&audience->catchup->window, window);
+	return !(audience->batch && audience->batch->n) &&
+	       window_equal(&audience->catchup->window, window);
 }
 
 struct audience *audience_get(struct user *user, const struct protocol *protocol, const char *types,
@@ -85,13 +86,13 @@ void audience_release(struct audience **audience)
 	free(old);
 }
 
-bool audience_wants(const struct audience *audience, const char *type)
+bool types_include(const char *types, const char *type)
 {
 	size_t len = strlen(type);
-	for (const char *p = audience->types; p; p = strchr(p, ',')) {
+	for (const char *p = types; p; p = strchr(p, ',')) {
 		p += *p == ',';
 		if (!strncmp(p, type, len) && (p[len] == ',' || !p[len]))
 			return true;
 	}
-	return !audience->types;
+	return !types;
 }

@@ -49,4 +49,6 @@ void audience_start_catchup(struct audience *audience, const struct window *wind
 void catchup_advance(struct catchup *catchup, struct position *to);
 /* Frees an audience without members and sets the caller's pointer to NULL. NULL is accepted. */
 void audience_release(struct audience **audience);
-bool audience_wants(const struct audience *audience, const char *type);
+bool same_types(const char *a, const char *b);
+/* True when a list of types (NULL: all) has the type. */
+bool types_include(const char *types, const char *type);

@@ -13,14 +13,15 @@ struct batch *batch_create(struct audience *audience)
 	batch->ids = batch->inline_ids;
 	batch->capacity = BATCH_INLINE;
 	list_init(&batch->of_dirty);
+	list_init(&batch->of_unwritten);
 	return batch;
 }
 
-static void empty(struct batch *batch)
+void batch_clear(struct batch *batch)
 {
 	for (size_t i = 0; i < batch->n; i++)
 		block_unref(&batch->blocks[i]);
-	batch->n = batch->bytes = 0;
+	batch->n = batch->bytes = batch->broadcasts = 0;
 }
 
 void batch_destroy(struct batch **batch)
@@ -29,12 +30,13 @@ void batch_destroy(struct batch **batch)
 	*batch = NULL;
 	if (!old)
 		return;
-	empty(old);
+	batch_clear(old);
 	if (old->blocks != old->inline_blocks) {
 		free(old->blocks);
 		free(old->ids);
 	}
 	list_remove(&old->of_dirty);
+	list_remove(&old->of_unwritten);
 	free(old);
 }
 
@@ -80,19 +82,29 @@ static int64_t first_event(const struct batch *batch, size_t i, size_t n)
 	return 0;
 }
 
-size_t batch_append(
-	struct batch *batch, struct stream *stream, struct position *from, struct position *to)
+void batch_join(struct batch *batch)
 {
+	size_t joined = 0;
 	for (size_t i = 0, n; i < batch->n; i += n) {
 		n = joinable(batch, i);
 		int64_t id = first_event(batch, i, n);
-		struct window resume_point = {from, to, id - 1};
-		struct block *block =
-			n == 1 ? block_ref(batch->blocks[i]) : block_join(batch->blocks + i, n);
-		stream_append(stream, block, id ? &resume_point : NULL);
-		block_unref(&block);
+		struct block *block = batch->blocks[i];
+		if (n > 1)
+			block = block_join(batch->blocks + i, n);
+		for (size_t k = i; n > 1 && k < i + n; k++)
+			block_unref(&batch->blocks[k]);
+		batch->ids[joined] = id;
+		batch->blocks[joined++] = block;
 	}
-	size_t bytes = batch->bytes;
-	empty(batch);
-	return bytes;
+	batch->n = joined;
+}
+
+void batch_append(const struct batch *batch, struct stream *stream, struct position *from,
+	struct position *to)
+{
+	for (size_t i = 0; i < batch->n; i++) {
+		int64_t id = batch->ids[i];
+		struct window resume_point = {from, to, id - 1};
+		stream_append(stream, batch->blocks[i], id ? &resume_point : NULL);
+	}
 }

@@ -1,4 +1,5 @@
-/* The blocks that an audience gets by the next flush, and that are not in its stream yet. */
+/* What one audience has pending: blocks that are not in its stream yet, and members that have not been
+ * written to since it grew. */
 #pragma once
 
 #include <stddef.h>
@@ -11,23 +12,27 @@ struct audience;
 
 #define BATCH_INLINE 4
 
-/* An empty batch says that the stream has blocks still to be written. */
 struct batch {
-	struct list of_dirty; /* in hub.dirty */
+	struct list of_dirty;	  /* in hub.dirty: it has blocks */
+	struct list of_unwritten; /* in hub.unwritten: it has members to write to, */
+	size_t unwritten;	  /* the first so many of the audience's list */
 	struct audience *audience;
 	struct block **blocks; /* inline_blocks while they fit */
 	int64_t *ids;	       /* of their events; 0: not an event of the journal */
 	size_t n, capacity, bytes;
+	size_t broadcasts; /* of hub.broadcasts: the first so many are in the batch */
 	struct block *inline_blocks[BATCH_INLINE];
 	int64_t inline_ids[BATCH_INLINE];
 };
 
 struct batch *batch_create(struct audience *audience);
-/* Takes itself off the list of dirty ones. NULL is accepted. */
+/* Takes itself off both lists. NULL is accepted. */
 void batch_destroy(struct batch **batch);
 /* Takes a reference of the block. Ids of events grow from call to call. */
 void batch_add(struct batch *batch, struct block *block, int64_t id);
-/* Appends the blocks to a stream, joined into writes of BLOCK_WRITE_MAX bytes at most, and empties
- * the batch. They are events of the window between these positions. Returns their bytes. */
-size_t batch_append(
-	struct batch *batch, struct stream *stream, struct position *from, struct position *to);
+/* Joins the blocks into writes of BLOCK_WRITE_MAX bytes at most; ids are those of the first events. */
+void batch_join(struct batch *batch);
+/* Appends the blocks, joined before, to a stream: events of the window between these positions. */
+void batch_append(const struct batch *batch, struct stream *stream, struct position *from,
+	struct position *to);
+void batch_clear(struct batch *batch);

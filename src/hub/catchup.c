@@ -144,13 +144,13 @@ void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event
 		return;
 	catchup->page_last_id = event->id;
 	catchup->page_events++;
-	if (!audience_wants(catchup->audience, event->type))
+	if (!types_include(catchup->audience->types, event->type))
 		return;
 	struct block *block =
 		catchup->audience->protocol->message(event->message, event->message_len);
 	delivery_add(hub, catchup->audience, block, event->id);
 	block_unref(&block);
-	delivery_flush_if_large(hub);
+	delivery_append_pages_if_large(hub);
 }
 
 /* ---- the end of a turn ---- */
@@ -192,6 +192,7 @@ static void make_live(struct hub *hub, struct audience *audience)
 		struct client *client = LIST_OF(it, struct client, of_audience);
 		client_set_audience(client, live);
 		announce_live(hub, client, reason);
+		client_write(client);
 	}
 	audience_release(&audience);
 }

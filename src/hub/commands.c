@@ -39,7 +39,7 @@ static void command_init(struct client *client, const struct message *message)
 	client->init_requests = request;
 	list_append(&client->hub->init_requests, &request->of_hub);
 	client->n_init_requests++;
-	turn_want(client->hub);
+	hub_want_turn(client->hub);
 }
 
 static void command_unknown(struct client *client, const struct message *message)

@@ -20,6 +20,7 @@ struct hub *hub_create(const struct settings *settings)
 	list_init(&hub->catching_up);
 	list_init(&hub->init_requests);
 	list_init(&hub->dirty);
+	list_init(&hub->unwritten);
 	return hub;
 }
 
@@ -33,6 +34,7 @@ void hub_destroy(struct hub **hub)
 		hub_turn_abort(old);
 	users_destroy(&old->users);
 	position_unref(&old->position);
+	free(old->broadcasts);
 	free(old->page_owners);
 	free(old->pages);
 	free(old);
@@ -42,6 +44,12 @@ void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx)
 {
 	hub->wanted = wanted;
 	hub->wanted_ctx = ctx;
+}
+
+void hub_on_unwritten(struct hub *hub, void (*left)(void *ctx), void *ctx)
+{
+	hub->unwritten_left = left;
+	hub->unwritten_ctx = ctx;
 }
 
 struct position *hub_position(struct hub *hub)
@@ -95,7 +103,7 @@ static void start_client(struct client *client, const struct client_config *conf
 					    : audience_from_now(hub, client->user, config));
 	reader_attach(&client->reader, &client->audience->stream);
 	if (!audience_is_live(client->audience))
-		turn_want(hub);
+		hub_want_turn(hub);
 	if (resumes || !*hub->position->text)
 		return; /* the turn sends hello */
 	client_send_hello(client, hub->position->cursor, false);
@@ -128,6 +136,8 @@ struct client *hub_join(struct hub *hub, const struct client_config *config,
 	list_init(&client->of_audience);
 	list_append(&hub->clients, &client->of_hub);
 	hub->n_clients++;
+	client->protocol = (uint8_t)(config->protocol - protocols);
+	hub->n_by_protocol[client->protocol]++;
 	metric_add(METRIC_JOINS, 1);
 	update_metrics(hub);
 	start_client(client, config);
@@ -144,6 +154,7 @@ void client_gone(struct client **client)
 	client_finish(old);
 	list_remove(&old->of_hub);
 	hub->n_clients--;
+	hub->n_by_protocol[old->protocol]--;
 	users_release(hub->users, &old->user);
 	update_metrics(hub);
 	free(old);
@@ -152,7 +163,7 @@ void client_gone(struct client **client)
 void client_writable(struct client *client)
 {
 	if (client_resume(client))
-		turn_want(client->hub);
+		hub_want_turn(client->hub);
 }
 
 /* ---- time ---- */
@@ -210,13 +221,15 @@ void hub_publish(
 		return;
 	list_for_each (it, &user->audiences) {
 		struct audience *audience = LIST_OF(it, struct audience, of_user);
-		if (audience_wants(audience, type))
+		if (types_include(audience->types, type))
 			delivery_add(hub, audience,
 				encoded_block(&encoded, audience->protocol, message, len), 0);
 	}
 	encoded_clear(&encoded);
-	if (!hub->in_turn)
-		delivery_flush(hub);
+	if (hub->in_turn)
+		return;
+	delivery_append(hub);
+	delivery_write(hub);
 }
 
 void hub_rewind(struct hub *hub, struct position *position)

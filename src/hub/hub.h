@@ -26,6 +26,12 @@ void hub_destroy(struct hub **hub);
 /* `wanted` is called when a client needs a turn: at most once until the next plan. */
 void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx);
 
+/* `left` is called when clients are left to be written to: hub_write is to be called until it returns
+ * false, with the event loop in between. */
+void hub_on_unwritten(struct hub *hub, void (*left)(void *ctx), void *ctx);
+/* Writes for some milliseconds; true: there is more to write. */
+bool hub_write(struct hub *hub);
+
 /* ---- for connections ---- */
 
 /* The connection of a client. */

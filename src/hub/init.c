@@ -51,6 +51,7 @@ void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t le
 static void answer_request(struct hub *hub, struct init_request *request)
 {
 	struct client *client = request->client;
+	delivery_check_full(client);
 	if (!audience_is_live(client->audience))
 		return; /* fell behind in this turn: the request stays until it is live again */
 	enum encoding encoding = client->audience->protocol->encoding;

@@ -20,7 +20,8 @@ struct client {
 	void *conn;
 	struct init_request *init_requests; /* not answered yet */
 	uint32_t progress_ms; /* when bytes last went out; of use while some are waiting */
-	uint16_t n_init_requests;
+	uint8_t n_init_requests;
+	uint8_t protocol; /* index of protocols */
 	bool awaits_wake; /* asked the transport for a wake */
 	bool hello_sent;  /* or not needed; until then everything else is held back */
 };
@@ -45,14 +46,23 @@ struct init_answer {
 	struct encoded message; /* empty: unknown type */
 };
 
+/* A broadcast event of this turn, in the encodings of the clients. */
+struct broadcast {
+	int64_t id;
+	char *type;
+	struct encoded message;
+};
+
 struct hub {
 	const struct settings *settings;
 	struct users *users;
 	struct list clients;
 	size_t n_clients;
 	size_t n_awaiting_wake; /* of the clients */
+	size_t n_by_protocol[PROTOCOLS];
 	void (*wanted)(void *ctx);
-	void *wanted_ctx;
+	void (*unwritten_left)(void *ctx);
+	void *wanted_ctx, *unwritten_ctx;
 	bool turn_wanted; /* wanted was called since the last plan */
 
 	struct position *position; /* live clients have everything up to here */
@@ -65,13 +75,15 @@ struct hub {
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;
 
+	struct list unwritten; /* batch.of_unwritten */
+
 	/* this turn */
 	bool in_turn;
-	struct position *to;   /* NULL until the pull's snapshot is known */
-	int64_t last_event_id; /* of the pull */
-	int64_t flushed_id;    /* last event of the pull that is in the streams */
-	struct list dirty;     /* batch.of_dirty */
+	struct position *to; /* NULL until the pull's snapshot is known */
+	struct list dirty;   /* batch.of_dirty */
 	size_t pending_bytes;
+	struct broadcast *broadcasts; /* not in the streams yet */
+	size_t n_broadcasts, broadcasts_capacity;
 	struct plan plan;
 	struct page *pages;	      /* room for MAX_PAGES, */
 	struct catchup **page_owners; /* and whose they are; NULL: gone, or not read */
@@ -113,16 +125,20 @@ void init_request_destroy(struct init_request **request);
 
 /* delivery.c */
 
-/* Adds a block for an audience, to be appended and written by the next flush. */
+/* Adds a block for an audience, to be appended at the end of the turn. */
 void delivery_add(struct hub *hub, struct audience *audience, struct block *block, int64_t id);
-/* Appends the pending blocks to the streams. */
+/* The same for all live audiences that want its type. */
+void delivery_add_broadcast(struct hub *hub, const struct event *event);
+void delivery_drop_broadcasts(struct hub *hub);
+/* Appends the pending blocks to the streams; in a turn with a cursor behind them, for the same
+ * write. */
 void delivery_append(struct hub *hub);
-/* Writes them. */
+/* Appends and writes the events of pages, once they are many. */
+void delivery_append_pages_if_large(struct hub *hub);
+/* Writes a slice, and asks the owner of the loop for more. */
 void delivery_write(struct hub *hub);
-void delivery_flush(struct hub *hub);
-void delivery_flush_if_large(struct hub *hub);
-/* Adds a cursor behind the pending events of live audiences, for the same write. */
-void delivery_add_cursors(struct hub *hub);
+/* Lets a client that is full catch up from the journal. */
+void delivery_check_full(struct client *client);
 /* Sends a cursor to live audiences that had no event since their last one. */
 void delivery_send_idle_cursors(struct hub *hub);
 
@@ -139,10 +155,15 @@ void init_plan(struct hub *hub);
 void init_answer(struct hub *hub);
 void init_clear(struct hub *hub);
 
-/* turn.c */
-
 /* Asks for a turn. */
-void turn_want(struct hub *hub);
+static inline void hub_want_turn(struct hub *hub)
+{
+	if (hub->turn_wanted)
+		return;
+	hub->turn_wanted = true;
+	if (!hub->in_turn && hub->wanted)
+		hub->wanted(hub->wanted_ctx);
+}
 
 /* The audience has a window now. */
 static inline void hub_add_catchup(struct hub *hub, struct audience *audience)

@@ -7,21 +7,11 @@
 #include "metrics.h"
 #include "state.h"
 
-void turn_want(struct hub *hub)
-{
-	if (hub->turn_wanted)
-		return;
-	hub->turn_wanted = true;
-	if (!hub->in_turn && hub->wanted)
-		hub->wanted(hub->wanted_ctx);
-}
-
 const struct plan *hub_turn_plan(struct hub *hub)
 {
 	assert(!hub->in_turn);
 	hub->in_turn = true;
 	hub->turn_wanted = false;
-	hub->last_event_id = hub->flushed_id = 0;
 	hub->plan = (struct plan){.pages = hub->pages, .init_queries = hub->init_queries};
 	catchup_plan(hub);
 	init_plan(hub);
@@ -39,34 +29,24 @@ void hub_turn_begin(struct hub *hub, struct position *to)
 	to->history = hub->history;
 }
 
-static void add_for_user(
-	struct hub *hub, struct user *user, const struct event *event, struct encoded *message)
-{
-	list_for_each (it, &user->audiences) {
-		struct audience *audience = LIST_OF(it, struct audience, of_user);
-		if (!audience_is_live(audience) || !audience_wants(audience, event->type))
-			continue;
-		struct block *block = encoded_block(
-			message, audience->protocol, event->message, event->message_len);
-		delivery_add(hub, audience, block, event->id);
-	}
-}
-
 void hub_turn_event(struct hub *hub, const struct event *event)
 {
 	struct encoded message = {0};
 	metric_add(METRIC_EVENTS, 1);
-	if (event->broadcast) {
-		list_for_each (it, users_list(hub->users))
-			add_for_user(hub, LIST_OF(it, struct user, of_users), event, &message);
-	} else if (event->uid) {
-		struct user *user = users_find(hub->users, event->uid);
-		if (user)
-			add_for_user(hub, user, event, &message);
+	if (event->broadcast)
+		delivery_add_broadcast(hub, event);
+	struct user *user = event->uid ? users_find(hub->users, event->uid) : NULL;
+	if (!user)
+		return;
+	list_for_each (it, &user->audiences) {
+		struct audience *audience = LIST_OF(it, struct audience, of_user);
+		if (!audience_is_live(audience) || !types_include(audience->types, event->type))
+			continue;
+		struct block *block = encoded_block(
+			&message, audience->protocol, event->message, event->message_len);
+		delivery_add(hub, audience, block, event->id);
 	}
 	encoded_clear(&message);
-	hub->last_event_id = event->id;
-	delivery_flush_if_large(hub);
 }
 
 void hub_turn_write(struct hub *hub)
@@ -97,38 +77,18 @@ static void ask_again(struct hub *hub)
 	if (!hub->turn_wanted)
 		return;
 	hub->turn_wanted = false;
-	turn_want(hub);
+	hub_want_turn(hub);
 }
 
 void hub_turn_end(struct hub *hub)
 {
 	assert(hub->in_turn && hub->to);
-	delivery_add_cursors(hub);
 	delivery_append(hub);
-	if (hub->plan.n_pages || hub->plan.n_init_queries)
-		delivery_write(hub); /* settling and answering depend on how far each one got */
 	move_position(hub);
 	catchup_settle(hub);
 	init_answer(hub);
 	clear_turn(hub);
 	ask_again(hub);
-}
-
-/* Part of the pull is in the streams already: live audiences get the rest of it as a window. */
-static void demote_live(struct hub *hub)
-{
-	struct window rest = {hub->position, hub->to, hub->flushed_id};
-	list_for_each (it, users_list(hub->users)) {
-		struct user *user = LIST_OF(it, struct user, of_users);
-		list_for_each (at, &user->audiences) {
-			struct audience *audience = LIST_OF(at, struct audience, of_user);
-			if (!audience_is_live(audience))
-				continue;
-			audience_start_catchup(audience, &rest);
-			hub_add_catchup(hub, audience);
-		}
-	}
-	move_position(hub);
 }
 
 void hub_turn_abort(struct hub *hub)
@@ -137,11 +97,12 @@ void hub_turn_abort(struct hub *hub)
 		return;
 	list_for_each_safe (it, &hub->dirty) {
 		struct batch *batch = LIST_OF(it, struct batch, of_dirty);
-		if (batch->n) /* else its blocks are in the stream, from the turn before */
+		batch_clear(batch);
+		list_remove(&batch->of_dirty);
+		if (list_empty(&batch->of_unwritten))
 			batch_destroy(&batch->audience->batch);
 	}
+	delivery_drop_broadcasts(hub);
 	hub->pending_bytes = 0;
-	if (hub->flushed_id)
-		demote_live(hub);
 	clear_turn(hub);
 }
