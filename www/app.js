@@ -1,11 +1,11 @@
-// The live log of one uid: what the table `log` has of it, kept true by every change that is told.
+// The live log of one uid: its rows of the table `log`, kept up to date by the changes received.
 //
-// On each (re)connection the page asks for the newest rows anew, so it needs no memory of what it
-// missed: the answer replaces what is shown, and changes after it follow on the same socket.
+// On each (re)connection the page requests the newest rows again, so it needs no cursor: the answer
+// replaces the rows on the page, and later changes follow on the same socket.
 
-const LONGEST_PAUSE = 10_000; // ms between attempts
-const MOST_ROWS = 500;
-const REFUSED = new Set([4400, 4401, 4403]); // trying again would not help
+const MAX_PAUSE = 10_000; // ms between attempts
+const MAX_ROWS = 500;
+const REFUSED = new Set([4400, 4401, 4403]); // final: no reconnection
 
 const $ = (id) => document.getElementById(id);
 const time = new Intl.DateTimeFormat(undefined, { dateStyle: 'short', timeStyle: 'medium' });
@@ -33,7 +33,7 @@ function cells(row) {
     });
 }
 
-// Restarts the highlight, also on a row that has it still.
+// Restarts the highlight, even while the last one is running.
 function mark(tr, op) {
     tr.classList.remove('insert', 'update');
     void tr.offsetWidth;
@@ -79,14 +79,14 @@ function receive({ type, op, data, old }) {
     if (type !== 'log' || !apply[op]) return;
     apply[op](data, old);
     if (op !== 'init') changes += 1;
-    while (shown.size > MOST_ROWS) drop(shown.keys().next().value);
+    while (shown.size > MAX_ROWS) drop(shown.keys().next().value);
     $('count').textContent = shown.size === 1 ? '1 row' : `${shown.size} rows`;
     $('changes').textContent = changes === 1 ? '1 change' : `${changes} changes`;
     $('empty').hidden = shown.size > 0;
 }
 
 function retry() {
-    const pause = Math.min(LONGEST_PAUSE, 250 * 2 ** attempts) * (0.5 + Math.random() / 2);
+    const pause = Math.min(MAX_PAUSE, 250 * 2 ** attempts) * (0.5 + Math.random() / 2);
     attempts += 1;
     setState('waiting', 'connection lost, trying again');
     timer = setTimeout(connect, pause);

@@ -1,7 +1,7 @@
 /* Listening sockets, opened here or passed by systemd.
  *
- * libwebsockets' own listening sockets can't pause accepting, which would keep the process busy
- * when file descriptors run out, can't be inherited, and can't be shared between processes. */
+ * libwebsockets' own listening sockets cannot pause accepting, which would keep the process busy
+ * when file descriptors run out, and cannot be inherited or shared between processes. */
 #pragma once
 
 #include <stdbool.h>
