@@ -8,6 +8,7 @@
 #include "log.h"
 #include "maintenance.h"
 #include "message.h"
+#include "metrics.h"
 #include "pglink.h"
 #include "scheduler.h"
 #include "server.h"
@@ -24,6 +25,8 @@ struct daemon {
 	uv_loop_t loop;
 	uv_timer_t tick;
 	uv_idle_t writer; /* runs while clients are left to be written to */
+	uv_prepare_t pass;
+	uint64_t pass_ns, pass_idle_ns; /* the last pass of the loop, and its total idle time */
 	const struct settings *settings;
 	struct hub *hub;
 	struct pglink *link;
@@ -148,6 +151,18 @@ static bool is_ready(void *ctx, const char **why)
 	return !daemon->stopping && turns_ready(daemon->turns);
 }
 
+/* Before each poll: the pass took the time since the last one, without that of waiting. */
+static void on_pass(uv_prepare_t *prepare)
+{
+	struct daemon *daemon = prepare->data;
+	uint64_t now = uv_hrtime(), idle = uv_metrics_idle_time(&daemon->loop);
+	uint64_t busy_us = (now - daemon->pass_ns - (idle - daemon->pass_idle_ns)) / 1000;
+	if (daemon->pass_ns && busy_us > metrics[METRIC_LOOP_BUSY_MAX])
+		metric_set(METRIC_LOOP_BUSY_MAX, busy_us);
+	daemon->pass_ns = now;
+	daemon->pass_idle_ns = idle;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
@@ -205,8 +220,10 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	log_configure(settings->log_level, settings->log_format);
 	uv_loop_init(&daemon->loop);
 	uv_timer_init(&daemon->loop, &daemon->tick);
+	uv_loop_configure(&daemon->loop, UV_METRICS_IDLE_TIME);
 	uv_idle_init(&daemon->loop, &daemon->writer);
-	daemon->tick.data = daemon->writer.data = daemon;
+	uv_prepare_init(&daemon->loop, &daemon->pass);
+	daemon->tick.data = daemon->writer.data = daemon->pass.data = daemon;
 	daemon->hub = hub_create(settings);
 	daemon->link = pglink_create(&daemon->loop, settings->database, &hooks);
 	daemon->session = session_create(daemon->link, settings, on_session, daemon);
@@ -228,6 +245,7 @@ static bool serve(struct daemon *daemon)
 	if (!daemon->server)
 		return false;
 	uv_timer_start(&daemon->tick, on_tick, TICK, TICK);
+	uv_prepare_start(&daemon->pass, on_pass);
 	hub_on_wanted(daemon->hub, on_wanted, daemon);
 	hub_on_unwritten(daemon->hub, on_unwritten, daemon);
 	service_ready(daemon->service);
@@ -244,6 +262,7 @@ static int destroy(struct daemon *daemon)
 {
 	uv_timer_stop(&daemon->tick);
 	uv_idle_stop(&daemon->writer);
+	uv_prepare_stop(&daemon->pass);
 	server_destroy(&daemon->server);
 	upkeep_destroy(&daemon->upkeep);
 	turns_destroy(&daemon->turns);
@@ -253,6 +272,7 @@ static int destroy(struct daemon *daemon)
 	hub_destroy(&daemon->hub);
 	uv_close((uv_handle_t *)&daemon->tick, NULL);
 	uv_close((uv_handle_t *)&daemon->writer, NULL);
+	uv_close((uv_handle_t *)&daemon->pass, NULL);
 	uv_run(&daemon->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&daemon->loop);
 	return daemon->status;

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "utf8.h"
 
 static const char *const level_names[] = {CHOICES_log_level(CHOICE_WORD)};
@@ -91,18 +93,17 @@ static void write_line(FILE *out, enum log_level level, const char *line)
 		fprintf(out, "%s %s: %s\n", time, level_names[level], line);
 }
 
-void log_write(enum log_level level, const char *format, ...)
+static void write_message(enum log_level level, unsigned skipped, const char *format, va_list args)
 {
-	if (level < threshold)
-		return;
 	char *text = NULL;
-	va_list args;
-	va_start(args, format);
-	int n = vasprintf(&text, format, args);
-	va_end(args);
-	if (n < 0)
+	if (level < threshold || vasprintf(&text, format, args) < 0)
 		return;
 	char *line = one_line(text);
+	if (skipped) {
+		char *more = xasprintf("%s (and %u more)", line, skipped);
+		free(line);
+		line = more;
+	}
 	free(text);
 
 	/* Buffered, so that a line reaches a pipe in one write. */
@@ -117,4 +118,26 @@ void log_write(enum log_level level, const char *format, ...)
 	}
 	free(bytes);
 	free(line);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	write_message(level, 0, format, args);
+	va_end(args);
+}
+
+void log_write_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
+{
+	uint64_t now = clock_ms();
+	if (limit->last_ms && now - limit->last_ms < 1000) {
+		limit->skipped++;
+		return;
+	}
+	va_list args;
+	va_start(args, format);
+	write_message(level, limit->skipped, format, args);
+	va_end(args);
+	*limit = (struct log_limit){.last_ms = now};
 }

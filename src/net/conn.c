@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <libwebsockets.h>
 #include <linux/sockios.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -51,6 +52,7 @@ struct conn {
 	uint64_t bytes_since_ping; /* written behind the last ping */
 	uint32_t unacked_bytes;	   /* up to the end of the last ping, at the last look */
 	uint32_t last_rx_ms;	   /* loop time */
+	uint16_t close_code; /* of the first close, ours or the peer's; 0: none */
 	uint8_t state;
 	uint8_t rx_state;
 	uint8_t protocol; /* index of protocols */
@@ -151,9 +153,26 @@ static void end_after(struct conn *conn, enum pending_timeout why, int seconds)
 	}
 }
 
+static void note_close(struct conn *conn, uint16_t code)
+{
+	if (!conn->close_code)
+		conn->close_code = code;
+}
+
+/* Codes by choice of peers are counted as one. */
+static void count_close(const struct conn *conn)
+{
+	char label[8] = "other";
+	uint16_t code = conn->close_code ? conn->close_code : CLOSE_ABNORMAL;
+	if ((code >= 1000 && code <= 1015) || (code >= 4400 && code <= 4599))
+		snprintf(label, sizeof label, "%u", code);
+	metric_add_labelled(METRIC_CLOSES, label, 1);
+}
+
 static void drop(struct conn *conn, const char *why)
 {
 	log_debug("connection: dropped: %s", why);
+	note_close(conn, CLOSE_ABNORMAL);
 	end_after(conn, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
 }
 
@@ -225,11 +244,24 @@ static bool write_raw(struct conn *conn, const unsigned char *bytes, size_t len)
 	return true;
 }
 
+/* Limited per code; the close of a whole server is one event, which is logged elsewhere. */
+static void log_close(const struct conn *conn, uint16_t code, const char *reason)
+{
+	static struct log_limit limits[32];
+	char peer[64] = "";
+	if (code == CLOSE_RESTART)
+		return;
+	lws_get_peer_simple(conn->wsi, peer, sizeof peer);
+	log_write_limited(&limits[code % 32], LOG_LEVEL_INFO,
+		"connection closed: %u: %s (peer %s)", code, reason, peer);
+}
+
 void conn_close(struct conn *conn, uint16_t code, const char *reason)
 {
 	if (conn->state == CLOSING)
 		return;
-	log_debug("connection: closed with %u: %s", code, reason);
+	log_close(conn, code, reason);
+	note_close(conn, code);
 	unsigned char frame[PROTOCOL_CONTROL_MAX];
 	if (write_raw(conn, frame, protocols[conn->protocol].close(frame, code, reason)))
 		end_after(conn, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_TIMEOUT);
@@ -331,6 +363,8 @@ static void check_ping(struct conn *conn)
 	uint64_t interval = (uint64_t)conns->settings->ping_interval, silent = silent_ms(conn);
 	if (transport_congested(conn) || (conn->ping_sent && peer_is_draining(conn))) {
 		set_deadline(conn, (uint64_t)conns->settings->ping_timeout);
+	} else if (conn->ping_sent && has_unread_bytes(conn)) {
+		set_deadline(conn, conns->tick_ms); /* we were late, and the pong may be there */
 	} else if (conn->ping_sent) {
 		metric_add(METRIC_PING_TIMEOUTS, 1);
 		drop(conn, "ping not answered");
@@ -422,10 +456,16 @@ void conn_join(struct conn *conn, const struct handshake *handshake)
 		conn_close(conn, refusal.code, refusal.reason);
 }
 
+void conn_note_peer_close(struct conn *conn, uint16_t code)
+{
+	note_close(conn, code);
+}
+
 void conn_gone(struct conn *conn)
 {
 	if (!conn->wsi)
 		return;
+	count_close(conn);
 	conn->state = CLOSING;
 	client_gone(&conn->client);
 	wheel_remove(&conn->deadline);

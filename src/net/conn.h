@@ -46,6 +46,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "handshake.h"
@@ -85,6 +86,8 @@ void conn_writable(struct conn *conn);
 void conn_close(struct conn *conn, uint16_t code, const char *reason);
 /* True after our close. */
 bool conn_is_closing(const struct conn *conn);
+/* The peer closes with this code; 1005: without one. */
+void conn_note_peer_close(struct conn *conn, uint16_t code);
 /* It has ended; harmless when it was never opened or is gone already. */
 void conn_gone(struct conn *conn);
 

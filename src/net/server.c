@@ -64,7 +64,7 @@ static int on_event(
 	switch (reason) {
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
 		return ws_confirm_upgrade(
-			wsi, in, server->config.settings, hub_clients(server->config.hub));
+			wsi, server->config.settings, hub_clients(server->config.hub));
 	case LWS_CALLBACK_ESTABLISHED:
 		end_handshake(server, wsi);
 		ws_open(user, server->conns, wsi);
@@ -79,7 +79,7 @@ static int on_event(
 		conn_writable(user);
 		return 0;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		return conn_is_closing(user) ? -1 : 0; /* the answer to ours */
+		return ws_peer_closes(user, in, len);
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
 		end_handshake(server, wsi);

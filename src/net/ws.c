@@ -5,6 +5,7 @@
 
 #include "http.h"
 #include "inbox.h"
+#include "log.h"
 #include "metrics.h"
 #include "origin.h"
 #include "utf8.h"
@@ -57,29 +58,45 @@ static bool is_protocol_offered(struct lws *wsi)
 	return false;
 }
 
-static int refuse(struct lws *wsi, unsigned status, const char *extra, const char *text)
+/* The texts of a refusal: its label in metrics, more headers or NULL, and the answer. */
+static int refuse(struct lws *wsi, unsigned status, const char *reason, const char *extra,
+	const char *text)
 {
+	char peer[64] = "", origin[256] = "", offered[256] = "";
+	lws_get_peer_simple(wsi, peer, sizeof peer);
+	header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin);
+	header(wsi, WSI_TOKEN_PROTOCOL, offered, sizeof offered);
+	log_limited(LOG_LEVEL_INFO,
+		"handshake refused: %s: %s (peer %s, origin \"%s\", subprotocols \"%s\")", reason,
+		text, peer, origin, offered);
 	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
+	metric_add_labelled(METRIC_REFUSED, reason, 1);
 	return http_refuse(wsi, status, extra, text);
 }
 
-/* lws would also upgrade POST requests, old versions, and to HTTP/2. */
-int ws_confirm_upgrade(
-	struct lws *wsi, const char *to, const struct settings *settings, size_t clients)
+/* lws would also upgrade POST requests, old versions, and to HTTP/2. It answers other protocols
+ * itself, and asks all the same when the request's headers are gone. */
+int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, size_t clients)
 {
-	char version[8];
-	if (strcasecmp(to, "websocket") != 0 || !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
-		return refuse(wsi, 400, NULL, "Only GET with Upgrade: websocket.");
+	char to[16], version[8];
+	if (!lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE))
+		return -1;
+	if (!header(wsi, WSI_TOKEN_UPGRADE, to, sizeof to) || strcasecmp(to, "websocket") != 0 ||
+		!lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
+		return refuse(wsi, 400, "upgrade", NULL, "Only GET with Upgrade: websocket.");
 	if (!header(wsi, WSI_TOKEN_VERSION, version, sizeof version) || strcmp(version, "13") != 0)
-		return refuse(wsi, 426, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
+		return refuse(wsi, 426, "version",
+			"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
 			"Only Sec-WebSocket-Version: 13.");
 	if (!is_protocol_offered(wsi))
-		return refuse(wsi, 400, NULL,
+		return refuse(wsi, 400, "subprotocol", NULL,
 			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
 	if (!is_origin_allowed(wsi, settings->allowed_origins))
-		return refuse(wsi, 403, NULL, "Pages of this origin may not connect.");
+		return refuse(
+			wsi, 403, "origin", NULL, "Pages of this origin may not connect.");
 	if (clients >= (size_t)settings->max_clients)
-		return refuse(wsi, 503, "Retry-After: 10\r\n", "Too many clients.");
+		return refuse(
+			wsi, 503, "max_clients", "Retry-After: 10\r\n", "Too many clients.");
 	return 0;
 }
 
@@ -143,4 +160,14 @@ void ws_receive(struct conn *conn, struct lws *wsi, const char *piece, size_t le
 		return;
 	receive_message(conn, inbox_text(inbox), inbox_len(inbox));
 	inbox_clear(inbox);
+}
+
+int ws_peer_closes(struct conn *conn, const unsigned char *payload, size_t len)
+{
+	uint16_t code = CLOSE_NO_CODE;
+	if (len >= 2)
+		code = (uint16_t)(payload[0] << 8 | payload[1]);
+	bool answers_ours = conn_is_closing(conn);
+	conn_note_peer_close(conn, code);
+	return answers_ours ? -1 : 0;
 }

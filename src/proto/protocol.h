@@ -11,6 +11,8 @@
 enum close_code {
 	CLOSE_GOING_AWAY = 1001,
 	CLOSE_BINARY = 1003,
+	CLOSE_NO_CODE = 1005,  /* never sent: the peer named none */
+	CLOSE_ABNORMAL = 1006, /* never sent: the connection broke */
 	CLOSE_BAD_UTF8 = 1007,
 	CLOSE_TOO_BIG = 1009,
 	CLOSE_RESTART = 1012,

@@ -8,8 +8,10 @@ static const struct {
 	const char *kind, *name, *help;
 } rows[] = {
 #define METRIC(id, kind, name, help) {#kind, name, help},
+#define LABELLED(id, kind, name, label, help) {#kind, name, help},
 #include "metrics.def"
 #undef METRIC
+#undef LABELLED
 };
 
 static bool ends_with(const char *text, const char *end)
