@@ -8,15 +8,14 @@ lost, repeated or out of order ends the run.
 import argparse
 import contextlib
 import functools
-import shutil
 import time
 from pathlib import Path
 
 import measures
 import report
-from servers import BUILD, HERE, Floor, Lost, Nchan, Node, Pgcast, Websockets
-
 from harness import Cluster, Database, slow_flushes
+from load import Lost
+from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
@@ -29,8 +28,6 @@ class Bench:
         self.options = options
         self.results = {}
         self.lost = {}  # by measure and competitor, in how many rounds
-        self.pgbench = shutil.which("pgbench") or str(
-            sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1])
         self.competitors = [one for one in (Pgcast, Floor, Node, Nchan, Websockets)
                             if one.name not in options.without and self.available(one)]
 

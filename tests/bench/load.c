@@ -1,9 +1,9 @@
 /* The benches' client: thousands of WebSocket connections in one thread, which must cost far less
  * than any server, and which trusts none: every row's number must be the one that is to come.
  *
- *     load HOST PORT CLIENTS UIDS
+ *     load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]
  *
- * Client i has the uid "u<i % uids>". Rows have a number n in their data, which counts from 1 per
+ * Client i has the uid "u<i % uids>", and its kernel buffer so many bytes. Rows have a number n in their data, which counts from 1 per
  * uid, and a time t (microseconds since 1970) at which they were written. When all are connected it
  * says so, and then does what it is told on standard input, a line each:
  *
@@ -311,13 +311,16 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5) {
-		fputs("usage: load HOST PORT CLIENTS UIDS\n", stderr);
+	if (argc != 5 && argc != 6) {
+		fputs("usage: load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]\n", stderr);
 		return 64;
 	}
 	/* Thousands of ports are free at once when it ends. */
-	load.manner =
-		(struct wsclient_manner){.to = crowd_address(argv[1], argv[2]), .reset = true};
+	load.manner = (struct wsclient_manner){
+		.to = crowd_address(argv[1], argv[2]),
+		.receive_buffer = argc > 5 ? atoi(argv[5]) : 0,
+		.reset = true,
+	};
 	load.n = strtoul(argv[3], NULL, 10);
 	load.uids = strtoul(argv[4], NULL, 10);
 	if (!load.n || !load.uids)

@@ -7,10 +7,11 @@ import statistics
 import subprocess
 import time
 
-from servers import (BUILD, Load, Pgcast, cpu_us, descriptors, forget_peak, now_us, rss_bytes,
+from load import Load
+from servers import (BUILD, Pgcast, cpu_us, descriptors, forget_peak, now_us, rss_bytes,
                      session, settle, wait_for)
 
-PATIENCE = 60  # seconds for what should take a few
+TIMEOUT = 60  # seconds for what should take a few
 
 
 def figures_of(saw, began, cpu, events=None):
@@ -23,7 +24,7 @@ def figures_of(saw, began, cpu, events=None):
 
 def deliver(server, load, write, events):
     """Lets rows be written, and weighs the server until each client has `events` of them."""
-    load.expect(events, PATIENCE)
+    load.expect(events, TIMEOUT)
     before = cpu_us(server.pids)
     began = write()
     saw = load.result()
@@ -95,7 +96,7 @@ def latency(bench, start):
     rows, figures = bench.size(300, 50), {}
     with session(start, 1, 1) as (_, load, writer):
         for first, name, ms in (1, "latency", 20), (1 + rows, "brisk", 2.5):
-            load.expect(rows, PATIENCE, verb="arrivals")
+            load.expect(rows, TIMEOUT, verb="arrivals")
             began = now_us()
             for n in range(first, first + rows):
                 time.sleep(random.uniform(0.75, 1.25) * ms / 1000)
@@ -128,7 +129,7 @@ def weigh(server, run):
     """Processor time that it takes, with what the server has to do afterwards."""
     before = cpu_us(server.pids)
     result = run()
-    settle(server, PATIENCE)
+    settle(server, TIMEOUT)
     return cpu_us(server.pids) - before, result
 
 
@@ -136,7 +137,7 @@ def wake(server, load, writer, rows):
     """Single rows for one of the clients, each awaited; the server's processor time for each."""
     before = cpu_us(server.pids)
     for n in range(1, rows + 1):
-        load.expect(1, PATIENCE, verb="first")
+        load.expect(1, TIMEOUT, verb="first")
         writer.stream([(0, 1, n, 1)])
         load.result()
     return (cpu_us(server.pids) - before) / rows
@@ -150,27 +151,27 @@ def flood(server, load, writer, clients, first, each):
                *((uid, min(uids, clients - uid), 1, each) for uid in range(1, clients, uids))]
     forget_peak(server)
     before = rss_bytes(server)
-    load.expect(each, PATIENCE)
+    load.expect(each, TIMEOUT)
     writer.burst(batches)
     load.result()
     peak = rss_bytes(server, "VmHWM")
-    settle(server, PATIENCE)
+    settle(server, TIMEOUT)
     return peak - before, rss_bytes(server) - before
 
 
 def leave(server, load, left):
     """All clients at once; until the server has no more open descriptors than before they came."""
     load.stop()
-    wait_for(lambda: descriptors(server) <= left, "the server to notice", PATIENCE)
+    wait_for(lambda: descriptors(server) <= left, "the server to notice", TIMEOUT)
 
 
 def loop_of(start, clients, rows, each):
     # What a server does only once it has done for the first clients.
     with session(start, 100, 100) as (server, first, writer):
         first.stop()
-        settle(server, PATIENCE)
+        settle(server, TIMEOUT)
         empty = descriptors(server)
-        connect, load = weigh(server, lambda: Load(server, clients, clients))
+        connect, load = weigh(server, lambda: Load(server.port, clients, clients))
         try:
             woken = wake(server, load, writer, rows)
             peak, kept = flood(server, load, writer, clients, rows + 1, each)
@@ -199,7 +200,7 @@ def tps(bench, database, way, clients):
                       f"insert into {table} (uid, detail) values ('u' || :uid, '{{\"page\": \"{'x' * 40}\"}}');\n")
     database.execute("checkpoint")  # so that all begin with nothing left to be written
     said = subprocess.run(
-        [bench.pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
+        ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
          "-T", str(bench.size(3, 1)), "-f", script, database.conninfo()],
         check=True, text=True, capture_output=True).stdout
     return float(re.search(r"tps = ([\d.]+)", said)[1])
@@ -266,11 +267,11 @@ def counted(bench, clients, uids, bursts, events):
         f"--callgrind-out-file={out}"])
     received = 0
     try:
-        load = Load(server, clients, uids)
+        load = Load(server.port, clients, uids)
         writer = server.writer()
         control(server, "-i", "on")
         for burst in bursts:
-            load.expect(events, PATIENCE)
+            load.expect(events, TIMEOUT)
             writer.burst(burst)
             received += load.result()["received"]
         control(server, "-d")

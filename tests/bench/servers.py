@@ -1,24 +1,20 @@
 """Those who are compared: how each is started, fed, and weighed. Each runs in a process of its own."""
 
 import contextlib
-import json
 import os
 import re
 import resource
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
-
-from harness import ROOT, Bridge, program, wait_for  # noqa: E402
+from harness import BUILD, Bridge, wait_for
+from load import Load
 
 HERE = Path(__file__).resolve().parent
-BUILD = Path(program()).parent
 PAD = "x" * 50  # messages come to 200 bytes
 
 
@@ -359,50 +355,13 @@ def settle(server, seconds):
     wait_for(calm, "the server to come to rest", seconds)
 
 
-class Lost(Exception):
-    """Rows were lost, repeated or out of order."""
-
-
-class Load:
-    """The clients."""
-
-    def __init__(self, server, clients, uids):
-        self.process = subprocess.Popen(
-            [BUILD / "tests/bench/load", "127.0.0.1", str(server.port), str(clients), str(uids)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.connected = self._answer()
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("the load client died")
-        return json.loads(line)
-
-    def expect(self, events, seconds, verb="expect"):
-        self.process.stdin.write(f"{verb} {events} {seconds}\n")
-        self.process.stdin.flush()
-        self._answer()
-
-    def result(self):
-        """What came; raises Lost when that was not each row once and in order."""
-        saw = self._answer()
-        wrong = {key: saw[key] for key in ("missing", "gaps", "repeats", "closed") if saw[key]}
-        if wrong:
-            raise Lost(f"not all came as it should: {wrong}")
-        return saw
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 @contextlib.contextmanager
 def session(start, clients, uids):
     """A server with its clients, and a writer for it."""
     server = start()
     try:
         empty = rss_bytes(server)
-        load = Load(server, clients, uids)
+        load = Load(server.port, clients, uids)
         load.connected["rss"] = rss_bytes(server) - empty
         writer = server.writer()
         try:

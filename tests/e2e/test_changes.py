@@ -7,7 +7,7 @@ import re
 import psycopg
 import pytest
 
-from harness import PATIENCE
+from harness import TIMEOUT
 
 
 def ops(messages):
@@ -254,7 +254,7 @@ async def test_writes_while_somebody_is_awake_and_asleep_all_arrive(bridge, data
             for n in range(200):
                 connection.execute("insert into log(uid, detail) values ('u1', %s)", (json.dumps(n),))
                 await asyncio.sleep((n % 20) / 1000)
-        got = await asyncio.wait_for(client.take(200), PATIENCE)
+        got = await asyncio.wait_for(client.take(200), TIMEOUT)
     assert [message["data"]["detail"] for message in got] == list(range(200))
 
 

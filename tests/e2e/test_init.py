@@ -2,62 +2,10 @@
 
 import asyncio
 import contextlib
-import threading
 
 import pytest
 
-
-def replay(messages):
-    """The table as a client sees it that applies an init's answer and then every change."""
-    answer, *changes = messages
-    rows = {row["id"]: row["detail"] for row in answer["data"]}
-    for message in changes:
-        row = message["data"]
-        if message["op"] == "insert":
-            assert row["id"] not in rows, f"row {row['id']} came twice"
-        else:
-            assert row["id"] in rows, f"row {row['id']} was never told"
-        if message["op"] == "delete":
-            del rows[row["id"]]
-        else:
-            assert message["op"] != "update" or message["old"]["detail"] == rows[row["id"]]
-            rows[row["id"]] = row["detail"]
-    return rows
-
-
-@contextlib.contextmanager
-def writing(database, uid="u1", threads=3):
-    """Writers that insert, update and delete rows of the uid, with some work rolled back."""
-    stop = threading.Event()
-    count = [0]
-
-    def write():
-        with database.connect() as connection:
-            while not stop.is_set():
-                with connection.transaction():
-                    new = connection.execute("insert into log(uid, detail) values (%s, '0') returning id",
-                                             (uid,)).fetchone()[0]
-                    connection.execute("update log set detail = '1' where id = %s", (new,))
-                with connection.transaction(force_rollback=True):
-                    connection.execute("insert into log(uid) values (%s)", (uid,))
-                if new % 3 == 0:
-                    connection.execute("delete from log where id = %s", (new,))
-                count[0] += 1
-
-    running = [threading.Thread(target=write) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    try:
-        yield count
-    finally:
-        stop.set()
-        for thread in running:
-            thread.join()
-
-
-def table(database, uid="u1"):
-    with database.connect() as connection:
-        return dict(connection.execute("select id, detail from log where uid = %s", (uid,)).fetchall())
+from stream import replay, table, writing
 
 
 async def test_init_brings_the_newest_rows_oldest_first(bridge, database):

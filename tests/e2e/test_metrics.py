@@ -7,10 +7,9 @@ import socket
 
 import websockets
 
-from harness import PATIENCE, ROOT, eventually, wait_for
+from harness import TIMEOUT, ROOT, eventually, wait_for
 from raw import Raw
-from test_protocol import handshake
-from test_resume import cursor_now
+from stream import cursor_now
 
 
 class Counted:
@@ -81,7 +80,7 @@ async def test_what_was_missed_is_counted_when_it_is_fetched(bridge, database):
     counted = Counted(bridge)
     async with bridge.client(v1=True, since=cursor) as client:
         await client.take(7)
-        await client.told_cursor()
+        await client.latest_cursor()
     assert counted["caught_up_events_total"] == counted["deliveries_total"] == 7
     assert counted["events_total"] == 0
     assert counted["resumes_total"] == 1
@@ -103,15 +102,15 @@ async def test_handshakes_that_are_refused_are_counted(start, database):
     bridge = start(database, max_clients=1)
     for headers in ({"Origin": "http://evil.example"}, {"Sec_WebSocket_Version": "8"}, {"Upgrade": "h2c"},
                     {"Sec_WebSocket_Protocol": "chat"}):
-        status, _, connection = handshake(bridge.address, **headers)
-        assert status in (400, 403, 426)
-        connection.close()
+        with Raw(bridge, status=None, **headers) as client:
+            assert client.status in (400, 403, 426)
     async with websockets.connect(f"ws://{bridge.address}/") as socket:  # told why behind the handshake
         await socket.wait_closed()
         assert socket.close_code == 4400
     assert bridge.metrics()["pgcast_handshakes_refused_total"] == 4
     async with bridge.client():
-        assert handshake(bridge.address)[0] == 503
+        with Raw(bridge, status=503):
+            pass
         assert bridge.metrics()["pgcast_handshakes_refused_total"] == 5
 
 
@@ -121,7 +120,7 @@ def test_waiting_for_descriptors_is_counted(bridge):
     host, port = bridge.address.rsplit(":", 1)
     resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, (0, usual[1]))
     try:
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as early:
+        with socket.create_connection((host, int(port)), timeout=TIMEOUT) as early:
             early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_for(lambda: len(bridge.lines("could not accept connections")) > 1, "it to have tried again")
             resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, usual)

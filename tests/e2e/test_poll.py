@@ -7,8 +7,7 @@ import psycopg
 import pytest
 
 from harness import Pooler, Standby, eventually, wait_for
-from test_init import replay, table, writing
-from test_resume import cursor_now, data, ids, leave
+from stream import current_cursor, cursor_now, data, ids, replay, table, writing
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ async def all_of_it_works(bridge, database):
         database.execute("insert into log(uid, detail) select 'u1', '0' from generate_series(1, 2500)")
         database.publish(None, "for all")
         await client.before_marker(database)
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     log = [message for message in client.seen if message["type"] == "log"]
     assert replay(log) == table(database)
     assert len(ids(client.seen)) == len(set(ids(client.seen)))
@@ -162,7 +161,7 @@ async def test_pages_on_a_standby_lose_nothing_behind_a_long_transaction(replica
             await client.before_marker(database)
             long.execute("commit")
             await client.before_marker(database)
-            latest = await client.told_cursor()
+            latest = await client.latest_cursor()
         owed = database.value("select array_agg(id order by id) from pgcast.event where uid = 'u1' and id > 1")
         assert len(ids(client.seen)) == len(set(ids(client.seen)))
         assert sorted(ids(client.seen)) == owed
@@ -188,7 +187,7 @@ async def test_cursors_of_the_primary_resume_on_the_standby_and_back(replica, st
             async with bridges[(turn + 1) % 2].client(v1=True, since=cursor) as client:
                 assert client.hello["resumed"] is True
                 await client.until(lambda m: m.get("data") == f"after {n}")
-                cursor = await client.told_cursor()
+                cursor = await client.latest_cursor()
                 got += data(client.seen)
     assert got == [2, "before 2", "after 2", 0, "before 0", "after 0", 3, "before 3", "after 3",
                    1, "before 1", "after 1"]
@@ -205,7 +204,7 @@ async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, d
 
         attempts = 0
         while cursor.count(".") != 4:
-            cursor, attempts = await leave(replica), attempts + 1
+            cursor, attempts = await current_cursor(replica), attempts + 1
             assert attempts < 500, "a cursor has to name the one transaction in progress, and no more"
         database.publish("u1", "after")
         long.execute("commit")
@@ -260,7 +259,7 @@ async def test_a_standby_that_is_promoted_goes_on(start, cluster, database):
         async with bridge.client(v1=True) as client:
             database.publish("u1", "before")
             assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == "before"
-            cursor = await client.told_cursor()
+            cursor = await client.latest_cursor()
             standby.promote()
             await eventually(lambda: bridge.lines("promoted"), "the bridge to notice")
             await eventually(bridge.ready, "the bridge to be set up anew")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 import websockets
 
-from harness import eventually, program, run
-from test_resume import data, publishing
+from harness import BUILD, eventually, run
+from stream import data, publishing
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def ends_with(bridge, code, *words):
 
 
 def test_the_instances_of_the_service_share_the_port_and_nothing_else():
-    unit = (Path(program()).parent / "systemd/pgcast@.service").read_text()
+    unit = (BUILD / "systemd/pgcast@.service").read_text()
     values = []
     for instance in "1", "2":
         words = re.search("^Environment=(.*)", unit, re.M)[1].replace("%i", instance).split()
@@ -174,7 +173,7 @@ def queued(bridge):
     """How many connections wait at a process's listening sockets: what the kernel calls their rx_queue."""
     with open("/proc/net/tcp") as file:
         lines = [line.split() for line in file.readlines()[1:]]
-    own = {os.readlink(fd) for fd in Path(f"/proc/{bridge.process.pid}/fd").iterdir()}
+    own = bridge.open_files()
     return sum(int(line[4].split(":")[1], 16) for line in lines
                if line[3] == "0A" and f"socket:[{line[9]}]" in own)
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from harness import PATIENCE, ROOT, eventually, run, wait_for
+from harness import TIMEOUT, ROOT, eventually, run, wait_for
 
 
 def test_a_wrong_key_names_the_nearest():
@@ -145,7 +145,7 @@ class Manager:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(path)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT)
         self.told = []
 
     def until(self, word):

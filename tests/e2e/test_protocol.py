@@ -3,31 +3,14 @@
 import asyncio
 import contextlib
 import json
-import socket
+import selectors
+import time
 
 import pytest
 import websockets
 
-from harness import PATIENCE, eventually, wait_for
-
-
-def handshake(address, path="/?uid=u1", method="GET", **headers):
-    """Sends a handshake by hand; returns the answer's status and headers, and the open socket."""
-    host, port = address.rsplit(":", 1)
-    connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
-    asked = {"Host": address, "Connection": "Upgrade", "Upgrade": "websocket",
-             "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-    asked |= {key.replace("_", "-"): value for key, value in headers.items()}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {value}" for key, value in asked.items() if value)]
-    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        got = connection.recv(4096)
-        if not got:
-            break
-        answer += got
-    status = answer.split(b" ", 2)[1:2]
-    return int(status[0]) if status else None, answer.decode(errors="replace").lower(), connection
+from harness import TIMEOUT, eventually, wait_for
+from raw import PING, Frame, Raw
 
 
 async def test_plain_clients_never_get_a_message_without_data(bridge, database):
@@ -92,14 +75,14 @@ async def test_any_path_will_do(bridge, database):
     address = bridge.url("u1").replace("/?", "/some/where/ws?")
     async with websockets.connect(address) as socket:
         database.publish("u1", 1)
-        assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))["data"] == 1
+        assert json.loads(await asyncio.wait_for(socket.recv(), TIMEOUT))["data"] == 1
 
 
 @pytest.mark.parametrize("query", ["", "?uid=", "?other=1", "?uid=" + "x" * 256, "?uid=%ff"])
 async def test_who_does_not_say_a_uid_is_told_4400(bridge, query):
     async with websockets.connect(f"ws://{bridge.address}/{query}") as socket:
         with contextlib.suppress(websockets.ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), PATIENCE)
+            await asyncio.wait_for(socket.recv(), TIMEOUT)
         assert socket.close_code == 4400
         assert socket.close_reason
 
@@ -109,40 +92,42 @@ async def test_a_uid_with_a_nul_is_nobodys(bridge):
     with contextlib.suppress(websockets.InvalidMessage, websockets.ConnectionClosed):
         async with websockets.connect(f"ws://{bridge.address}/?uid=a%00b") as socket:
             with contextlib.suppress(websockets.ConnectionClosed):
-                await asyncio.wait_for(socket.recv(), PATIENCE)
+                await asyncio.wait_for(socket.recv(), TIMEOUT)
             assert socket.close_code == 4400
     assert bridge.metrics()["pgcast_joins_total"] == 0
 
 
 def test_pages_from_elsewhere_are_refused(bridge):
-    status, _, _ = handshake(bridge.address, Origin="http://evil.example")
-    assert status == 403
+    with Raw(bridge, status=403, Origin="http://evil.example"):
+        pass
 
 
 def test_pages_from_the_same_host_are_let_in(bridge):
-    status, _, _ = handshake(bridge.address, Origin="http://127.0.0.1:3000")
-    assert status == 101
+    with Raw(bridge, Origin="http://127.0.0.1:3000"):
+        pass
 
 
 def test_pages_from_allowed_origins_are_let_in(start, database):
     bridge = start(database, allowed_origins="https://*.example.com")
-    assert handshake(bridge.address, Origin="https://app.example.com")[0] == 101
-    assert handshake(bridge.address, Origin="https://example.org")[0] == 403
+    with Raw(bridge, Origin="https://app.example.com"):
+        pass
+    with Raw(bridge, Origin="https://example.org", status=403):
+        pass
 
 
 @pytest.mark.parametrize("headers", [
     {"method": "POST"}, {"Upgrade": "h2c"}, {"Sec_WebSocket_Version": "8"}, {"Sec_WebSocket_Version": "99"}])
 def test_odd_handshakes_are_no_connections(bridge, headers):
-    assert handshake(bridge.address, **headers)[0] != 101
+    with Raw(bridge, status=None, **headers) as client:
+        assert client.status != 101
 
 
 def test_more_clients_than_allowed_are_refused_before_the_upgrade(start, database):
     bridge = start(database, max_clients=2)
-    held = [handshake(bridge.address) for _ in range(2)]
-    assert [status for status, _, _ in held] == [101, 101]
-    assert handshake(bridge.address)[0] == 503
-    held.pop()[2].close()
-    wait_for(lambda: handshake(bridge.address)[0] == 101, "the place to be free again")
+    with Raw(bridge):
+        with Raw(bridge), Raw(bridge, status=503):
+            pass
+        wait_for(lambda: Raw(bridge, status=None).status == 101, "the place to be free again")
 
 
 async def test_more_clients_of_a_uid_than_allowed_are_told_4409(start, database):
@@ -188,15 +173,22 @@ async def test_messages_that_come_too_fast_are_told_4429(start, database):
         assert (await client.closed())[0] == 4429
 
 
-async def test_a_client_that_answers_no_ping_is_dropped(start, database):
-    bridge = start(database, ping_interval="1s", ping_timeout="1s")
-    status, _, connection = handshake(bridge.address)
-    assert status == 101
-    async with bridge.client() as alive:
-        await eventually(lambda: bridge.metrics()["pgcast_clients"] == 1, "the silent one to be dropped")
-        database.publish("u1", 1)
-        assert (await alive.next())["data"] == 1
-    connection.close()
+def test_clients_that_come_together_are_not_pinged_together(start, database):
+    bridge = start(database, ping_interval="2s")
+    silent, pinged_after = selectors.DefaultSelector(), []
+    for _ in range(20):
+        client = Raw(bridge)
+        silent.register(client.socket, selectors.EVENT_READ, (client, time.monotonic()))
+    while silent.get_map():
+        ready = silent.select(TIMEOUT)
+        assert ready, "a client is not pinged"
+        for key, _ in ready:
+            client, connected = key.data
+            assert client.frame() == Frame(PING, True, b".")
+            pinged_after.append(time.monotonic() - connected)
+            silent.unregister(client.socket)
+            client.socket.close()
+    assert max(pinged_after) - min(pinged_after) > 0.5
 
 
 async def test_channels_are_passed_through(start, database):

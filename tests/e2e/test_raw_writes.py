@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from harness import PATIENCE, eventually, wait_for
+from harness import TIMEOUT, eventually, wait_for
 from raw import CLOSE, PING, PONG, TEXT, Raw, close_frame
-from test_protocol import handshake
 
 # So many times 32 characters: frames of each kind of length, and messages of several.
 SIZES = [0, 2, 3, 4, 300, 2046, 2047, 2048, 7000, 20000]
@@ -228,24 +227,23 @@ def test_a_close_from_a_timer_of_ours_is_followed_by_the_end(start, database):
     with slow(bridge) as client:
         fill(bridge, database, client)
         bridge.wait_line("connection: closed with 4508")
-        wait_for(lambda: bridge.connections() == 0, "the connection to end", patience=8)
+        wait_for(lambda: bridge.connections() == 0, "the connection to end", timeout=8)
 
 
 def test_a_drop_from_a_timer_of_ours_is_the_end_at_once(start, database):
     bridge = start(database, ping_interval="1s", ping_timeout="1s", log_level="debug")
     with Raw(bridge) as client:
         bridge.wait_line("connection: dropped: ping not answered")
-        wait_for(lambda: bridge.connections() == 0, "the connection to end", patience=5)
+        wait_for(lambda: bridge.connections() == 0, "the connection to end", timeout=5)
         assert {frame.opcode for frame in client.rest()[1]} == {PING}
 
 
 def test_there_are_no_extensions_and_no_http2(bridge):
-    status, answer, connection = handshake(
-        bridge.address, Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits")
-    assert status == 101 and "extensions" not in answer
-    connection.close()
+    offered = "permessage-deflate; client_max_window_bits"
+    with Raw(bridge, Sec_WebSocket_Extensions=offered) as client:
+        assert "extensions" not in client.answer
     host, port = bridge.address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+    with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
         with contextlib.suppress(ConnectionResetError):
             said = connection.recv(9)

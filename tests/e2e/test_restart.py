@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness import eventually
-from test_resume import data, publishing
+from stream import data, publishing
 
 
 async def test_a_new_process_takes_over_and_nothing_is_lost(start, database):

@@ -2,65 +2,18 @@
 
 import asyncio
 import contextlib
-import threading
 
 import pytest
 
 from harness import wait_for
-from test_init import replay, table, writing
-
-
-def data(messages):
-    """What was published or inserted, in order, without what the protocol adds."""
-    return [message["data"] for message in messages if message["type"] != "pgcast"]
-
-
-def ids(messages):
-    return [message["id"] for message in messages if "id" in message]
-
-
-def reasons(client):
-    return [message["reason"] for message in client.seen if message["op"] == "reset"]
-
-
-async def leave(bridge, uid="u1", **options):
-    """Where a client stands that has been told all that is written by now."""
-    async with bridge.client(uid, v1=True, **options) as client:
-        return client.hello["cursor"]
-
-
-async def cursor_now(bridge, database, uid="u1"):
-    """The cursor behind a marker that is published for it."""
-    async with bridge.client(uid, v1=True) as client:
-        await client.before_marker(database)
-        return await client.told_cursor()
-
-
-@contextlib.contextmanager
-def publishing(database, uid="u1"):
-    """Somebody who publishes to the uid all the time: 0, 1, 2 and so on."""
-    stop, count = threading.Event(), [0]
-
-    def publish():
-        with database.connect() as connection:
-            while not stop.is_set():
-                connection.execute("select pgcast.publish(%s, 'count', to_json(%s::int))", (uid, count[0]))
-                count[0] += 1
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
-        yield count
-    finally:
-        stop.set()
-        thread.join()
+from stream import current_cursor, cursor_now, data, ids, publishing, replay, resets, table, writing
 
 
 async def test_who_comes_back_gets_what_came_after(bridge, database):
     async with bridge.client(v1=True) as client:
         database.publish("u1", "before")
         assert (await client.next())["data"] == "before"
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     for n in range(5):
         database.publish("u1", n)
         database.publish("u2", "not for u1")
@@ -68,7 +21,7 @@ async def test_who_comes_back_gets_what_came_after(bridge, database):
     async with bridge.client(v1=True, since=cursor) as client:
         assert client.hello["op"] == "hello" and client.hello["resumed"] is True
         assert data(await client.before_marker(database)) == [0, 1, 2, 3, 4, "for all"]
-        assert reasons(client) == []
+        assert resets(client) == []
     assert bridge.metrics()["pgcast_resumes_total"] == 1
 
 
@@ -118,9 +71,9 @@ async def test_a_cursor_that_does_not_hold_is_told_why(bridge, database, kind, r
             database.publish("u1", n)
         assert data(await client.before_marker(database)) == [0, 1, 2]
         assert data(await plain.before_marker(database))[:3] == [0, 1, 2]
-        assert reasons(client) == [reason]
+        assert resets(client) == [reason]
     # It is where it stands now, not where it never was.
-    async with bridge.client(v1=True, since=await leave(bridge)) as client:
+    async with bridge.client(v1=True, since=await current_cursor(bridge)) as client:
         assert client.hello["resumed"] is True
 
 
@@ -133,7 +86,7 @@ async def test_a_cursor_of_one_bridge_resumes_on_another(start, bridge, database
         async with bridges[n % 2].client(v1=True, since=cursor) as client:
             assert client.hello["resumed"] is True
             assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == n
-            cursor = await client.told_cursor()
+            cursor = await client.latest_cursor()
             wanted += data(client.seen)
     assert wanted == list(range(6))
 
@@ -152,7 +105,7 @@ async def test_cursors_of_quiet_clients_go_on(start, database):
         async with bridge.client("quiet", v1=True, since=cursor) as client:
             assert client.hello["resumed"] is resumed
             assert await client.before_marker(database) == []
-            assert reasons(client) == ([] if resumed else ["pruned"])
+            assert resets(client) == ([] if resumed else ["pruned"])
 
 
 async def test_a_cursor_stays_short_with_many_open_transactions(bridge, database):
@@ -195,7 +148,7 @@ async def test_a_cursor_resumes_while_the_same_transactions_are_open(bridge, dat
             database.publish("u1", "between")
             async with bridge.client(v1=True, since=cursor) as client:
                 await client.until(lambda m: m.get("data") == "between")
-                cursor = await client.told_cursor()
+                cursor = await client.latest_cursor()
                 got += data(client.seen)
         assert [x for x in got if x != "between"] == [3, 0, 4, 1, 2]
         assert got.count("between") == 5
@@ -250,7 +203,7 @@ async def test_types_are_kept_to_when_resuming(bridge, database):
     database.publish("u1", "yes", type="news")
     async with bridge.client(v1=True, since=cursor, types="news,marker") as client:
         assert data(await client.before_marker(database)) == ["yes"]
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     async with bridge.client(v1=True, since=cursor) as client:
         assert data(await client.before_marker(database)) == []
 
@@ -261,7 +214,7 @@ async def test_sockets_of_a_uid_resume_from_where_each_was(bridge, database):
         async with bridge.client(v1=True) as client:
             database.publish("u1", n)
             await client.until(lambda m: m.get("data") == n)
-            cursors.append(await client.told_cursor())
+            cursors.append(await client.latest_cursor())
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(bridge.client(v1=bool(n % 3), since=cursor))
                    for n, cursor in enumerate(cursors)]
@@ -284,7 +237,7 @@ async def test_thousands_of_rows_and_live_ones_join_exactly(bridge, database):
                 async with bridge.client(v1=True, since=at) as client:
                     assert client.hello["resumed"] is True
                     await client.take(1 + n * 40)
-                    at = await client.told_cursor()
+                    at = await client.latest_cursor()
                     got += data(client.seen)
             return at, got
         results = await asyncio.gather(*(wander(n) for n in range(4)))

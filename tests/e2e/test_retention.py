@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import eventually, wait_for
-from test_resume import cursor_now, data, reasons
+from stream import cursor_now, data, resets
 
 
 def prune(database, keep="0"):
@@ -199,7 +199,7 @@ async def test_who_is_too_slow_for_pruning_is_told_and_goes_on(start, database, 
         messages = await reading
     got = [int(m["data"]["action"]) for m in messages if m["type"] == "log"]
     assert 0 < len(got) < 300 and got == list(range(1, len(got) + 1))
-    assert reasons(client) == (["pruned"] if v1 else [])
+    assert resets(client) == (["pruned"] if v1 else [])
 
 
 async def test_the_bridge_prunes_by_itself(start, database):

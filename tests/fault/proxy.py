@@ -25,6 +25,10 @@ class Proxy:
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
     async def stop(self):
         self.server.close()
         self.cut()

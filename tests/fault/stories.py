@@ -5,12 +5,8 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import psycopg
 
@@ -22,47 +18,14 @@ NOTICED = 15  # seconds within which a silent database has to be noticed
 @contextlib.contextmanager
 def own_database(*settings):
     """A cluster that the test may crash."""
-    cluster = Cluster(*settings)
-    try:
+    with Cluster(*settings) as cluster:
         database = Database(cluster)
         database.install()
         yield database
-    finally:
-        cluster.remove()
-
-
-class Standby(Cluster):
-    """A streaming replica of a cluster."""
-
-    def __init__(self, primary):
-        self.directory = tempfile.mkdtemp(prefix="pgcast.", dir="/tmp")
-        if os.getuid() == 0:
-            shutil.chown(self.directory, "postgres", "postgres")
-        self._as_owner("pg_basebackup", "-h", primary.directory, "-U", "postgres", "-R", "-c", "fast",
-                       "-D", f"{self.directory}/data")
-        with open(f"{self.directory}/data/postgresql.conf", "a") as settings:
-            settings.write(f"unix_socket_directories = '{self.directory}'\n")
-        self.up()
-
-    def _as_owner(self, *words):
-        program = shutil.which(words[0], path=tools())
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
-        subprocess.run([*as_owner, program, *words[1:]], check=True, cwd="/", stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def promote(self):
-        self._as_owner("pg_ctl", "-s", "-w", "-D", f"{self.directory}/data", "promote")
-
-
-def tools():
-    """Where the server's programs are, which Debian keeps off the PATH."""
-    found = sorted((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")),
-                   key=lambda path: float(path.parent.name))
-    return os.pathsep.join([*map(str, reversed(found)), os.environ["PATH"]])
 
 
 @contextlib.asynccontextmanager
-async def writing(database, uid="u1", pause=0.005):
+async def inserting(database, uid="u1", pause=0.005):
     """Somebody inserts a row every few milliseconds, whatever happens to the server."""
     stop = asyncio.Event()
 
@@ -90,25 +53,22 @@ def journal(database, uid="u1"):
             "select id from pgcast.event where uid = %s and type = 'log' order by id", (uid,)).fetchall()]
 
 
-def ids(messages):
+def rows(messages):
+    """The ids of the events of log."""
     return [message["id"] for message in messages if message.get("type") == "log"]
 
 
 async def got_all(client, database):
     """Checks that all of the journal came, once. Order across transactions is the torture's matter."""
     await client.before_marker(database)
-    assert sorted(ids(client.seen)) == journal(database, client.uid)
-
-
-def resets(client):
-    return [message["reason"] for message in client.seen if message["op"] == "reset"]
+    assert sorted(rows(client.seen)) == journal(database, client.uid)
 
 
 async def metric(bridge, name):
     return (await asyncio.to_thread(bridge.metrics))[f"pgcast_{name}"]
 
 
-async def until_metric(bridge, name, wanted, patience=20):
+async def until_metric(bridge, name, wanted, timeout=20):
     """Waits until the metric is what is wanted."""
     seen = []
 
@@ -118,9 +78,9 @@ async def until_metric(bridge, name, wanted, patience=20):
             await asyncio.sleep(0.02)
 
     try:
-        await asyncio.wait_for(look(), patience)
+        await asyncio.wait_for(look(), timeout)
     except asyncio.TimeoutError:
-        raise AssertionError(f"{name} was {seen[-1:]} for {patience} s") from None
+        raise AssertionError(f"{name} was {seen[-1:]} for {timeout} s") from None
     return seen[-1]
 
 
@@ -186,5 +146,3 @@ def resident(bridge):
     """Bytes."""
     with open(f"/proc/{bridge.process.pid}/status") as status:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
-
-

@@ -11,12 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "e2e")]
-
-from harness import Bridge, program, wait_for  # noqa: E402
-from stories import own_database  # noqa: E402
+from harness import BUILD, Bridge, wait_for
+from stories import own_database
 
 RATE = 500  # rows per second
 
@@ -48,8 +45,9 @@ def storm(clients=10_000, uids=10_000, rounds=3):
         bridge = bridge_at(database)
         wait_for(bridge.ready, "the bridge to be ready")
         host, port = bridge.address.rsplit(":", 1)
-        swarm = subprocess.Popen([Path(program()).parent / "tests/fault/storm", host, port, str(clients),
-                                  str(uids)], text=True, stdout=subprocess.PIPE)
+        swarm = subprocess.Popen(
+            [BUILD / "tests/fault/storm", host, port, str(clients), str(uids)], text=True,
+            stdout=subprocess.PIPE)
         stop = threading.Event()
         writer = threading.Thread(target=write, args=(database, uids, stop))
         reports = []

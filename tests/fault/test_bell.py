@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import Cluster, Database, slow_flushes, wait_for
-from stories import got_all, latencies, p99, writing
+from stories import got_all, inserting, latencies, p99
 
 CYCLES = int(os.environ.get("PGCAST_CYCLES", 1_000))
 BRIDGES = 8
@@ -122,7 +122,7 @@ async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
             idle.execute("begin")
             idle.execute("insert into log(uid) values ('u1')")
             beside = await latencies(client, database)
-            async with writing(database):
+            async with inserting(database):
                 await asyncio.sleep(0.2)
             idle.execute("commit")
         print(f"p99 without {p99(without):.2f} ms, beside an idle transaction {p99(beside):.2f} ms,"

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from harness import wait_for
-from stories import got_all, ids, journal, writing
+from stories import got_all, inserting, journal, rows
 
 
 async def follow(bridge, database, seen, cursor=None, until=None):
@@ -27,7 +27,7 @@ async def follow(bridge, database, seen, cursor=None, until=None):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 async def test_who_resumes_on_the_next_bridge_has_lost_nothing(start, database, number):
     seen, cursor = [], None
-    async with writing(database):
+    async with inserting(database):
         for _ in range(4):
             bridge = await asyncio.to_thread(start, database)
             following = asyncio.ensure_future(follow(bridge, database, seen, cursor))
@@ -38,7 +38,7 @@ async def test_who_resumes_on_the_next_bridge_has_lost_nothing(start, database, 
             cursor = await following
     bridge = await asyncio.to_thread(start, database)
     await follow(bridge, database, seen, cursor, until="now")
-    got = ids(seen)
+    got = rows(seen)
     assert set(got) == {id for id in journal(database) if id >= min(got)}  # there were rows before
     assert len(got) - len(set(got)) < 20, "only what came behind the last cursor comes again"
 
@@ -46,7 +46,7 @@ async def test_who_resumes_on_the_next_bridge_has_lost_nothing(start, database, 
 async def test_two_bridges_of_a_database_give_the_same(start, database):
     bridges = [start(database), start(database)]
     async with bridges[0].client() as one, bridges[1].client() as two:
-        async with writing(database):
+        async with inserting(database):
             await asyncio.to_thread(wait_for, lambda: len(journal(database)) > 50, "rows")
         await got_all(one, database)
         await got_all(two, database)

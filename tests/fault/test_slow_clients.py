@@ -1,37 +1,17 @@
 """Clients that take nothing, or are gone without a word: they get their due, and nobody else notices."""
 
 import asyncio
-import base64
 import contextlib
-import os
 import re
-import socket
 import time
 
 from proxy import Proxy
-from stories import ids, latencies, metric, p99, resident, until_metric
+from raw import Raw
+from stories import latencies, metric, p99, resident, rows, until_metric
 
 MiB = 1 << 20
 ROW = 10_000  # bytes
 ROWS = 1_050  # 10.5 MB
-
-
-def connect(bridge, uid, since="", receive_buffer=None):
-    """A WebSocket connection as a plain socket, with the handshake done."""
-    host, port = bridge.address.rsplit(":", 1)
-    client = socket.socket()
-    if receive_buffer:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.connect((host, int(port)))
-    key = base64.b64encode(os.urandom(16)).decode()
-    client.sendall(f"GET /?uid={uid}&since={since} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
-                   f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                   .encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is for others
-        answer += client.recv(1)
-    assert b" 101 " in answer, answer
-    return client
 
 
 def write_much(database):
@@ -44,7 +24,7 @@ async def test_fifty_who_never_read_cost_little_and_fifty_others_get_all(start, 
     bridge = start(database, max_clients_per_uid=101)
     async with bridge.client(types="probe") as other:
         without = await latencies(other, database)
-    sleepers = [connect(bridge, "u1", receive_buffer=4096) for _ in range(50)]
+    sleepers = [Raw(bridge, receive_buffer=4096).socket for _ in range(50)]
     try:
         async with contextlib.AsyncExitStack() as stack:
             readers = [await stack.enter_async_context(bridge.client()) for _ in range(50)]
@@ -60,7 +40,7 @@ async def test_fifty_who_never_read_cost_little_and_fifty_others_get_all(start, 
             await asyncio.wait_for(asyncio.gather(*reading), 90)
             most = max(most, resident(bridge))
             for reader in readers:
-                assert len(set(ids(reader.seen))) == len(ids(reader.seen)) == ROWS
+                assert len(set(rows(reader.seen))) == len(rows(reader.seen)) == ROWS
             print(f"memory grew by {(most - before) / MiB:.1f} MiB")
             assert most - before < 50 * 256 * 1024 + 4 * MiB
             assert await metric(bridge, "fallen_behind_total") >= 50
@@ -84,8 +64,8 @@ async def test_who_reads_again_gets_all_of_it(start, database):
             slow.socket.transport.resume_reading()
         for slow in client, other:
             await slow.before_marker(database)
-            assert len(ids(slow.seen)) == ROWS
-            assert ids(slow.seen) == sorted(set(ids(slow.seen)))
+            assert len(rows(slow.seen)) == ROWS
+            assert rows(slow.seen) == sorted(set(rows(slow.seen)))
 
 
 async def test_who_takes_nothing_for_too_long_is_closed_with_4508(start, database):
@@ -97,7 +77,7 @@ async def test_who_takes_nothing_for_too_long_is_closed_with_4508(start, databas
         client.socket.transport.resume_reading()
         assert await client.closed() == (4508, "too slow")
         await other.before_marker(database)
-        assert len(ids(other.seen)) == ROWS
+        assert len(rows(other.seen)) == ROWS
 
 
 async def test_a_client_that_is_gone_without_a_word_is_found_by_ping(start, database):
@@ -105,22 +85,15 @@ async def test_a_client_that_is_gone_without_a_word_is_found_by_ping(start, data
     host, port = bridge.address.rsplit(":", 1)
     proxy = await Proxy((host, int(port))).start()
     try:
-        gone = await asyncio.to_thread(connect, _Through(proxy), "u1")
+        gone = await asyncio.to_thread(Raw, proxy)
         async with bridge.client() as other:
             with proxy.black_hole():
                 await until_metric(bridge, "ping_timeouts_total", lambda n: n == 1, 5)
                 await until_metric(bridge, "clients", lambda n: n == 1)
             assert await other.before_marker(database) == []
-        gone.close()
+        gone.socket.close()
     finally:
         await proxy.stop()
-
-
-class _Through:
-    """Something with the address of a proxy."""
-
-    def __init__(self, proxy):
-        self.address = f"127.0.0.1:{proxy.port}"
 
 
 def read_ids(client, last):
@@ -147,7 +120,7 @@ async def test_a_backlog_of_a_million_rows_passes_through_little_memory(start, d
     bridge = start(database, ping_interval="1h")
     last = database.value("select max(id) from pgcast.event")
     before, began = resident(bridge), time.monotonic()
-    client = connect(bridge, "u1", since=cursor)
+    client = Raw(bridge, f"uid=u1&since={cursor}").socket
     try:
         reading = asyncio.ensure_future(asyncio.to_thread(read_ids, client, last))
         most = before

@@ -1,10 +1,13 @@
 """Short runs of the torture; script/torture makes long ones."""
 
 import json
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
+
+from harness import ROOT
 
 TORTURE = Path(__file__).parent / "torture.py"
 
@@ -14,7 +17,7 @@ def torture(folder, *words):
     report = folder / "report.json"
     done = subprocess.run(
         [sys.executable, TORTURE, "--json", report, "--log", folder / "log", *map(str, words)],
-        text=True, capture_output=True, timeout=110)
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
     print(done.stdout[-10000:], done.stderr[-10000:])
     if done.returncode:
         print((folder / "log").read_text()[-10000:] if (folder / "log").exists() else "no log")

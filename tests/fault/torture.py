@@ -28,16 +28,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "e2e")]
+import psycopg
 
-import psycopg  # noqa: E402
-
-from clients import Client, Naive, Plain  # noqa: E402
-from harness import Bridge, Cluster, Database, eventually  # noqa: E402
-from proxy import Proxy  # noqa: E402
-from stories import Standby  # noqa: E402
-from verdict import Verdict  # noqa: E402
-from writers import Writers  # noqa: E402
+from clients import Client, Naive, Plain
+from harness import Bridge, Cluster, Database, Standby, eventually
+from proxy import Proxy
+from verdict import Verdict
+from writers import Writers
 
 UIDS = [f"u{n}" for n in range(8)]
 SETTLE = 60  # seconds from the last fault until everybody has to have everything

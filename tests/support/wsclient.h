@@ -29,7 +29,6 @@ struct wsclient_events {
 	/* Bytes have come, and what is in them follows. */
 	void (*arrived)(void *member);
 	void (*text)(void *member, const char *text, size_t len);
-	void (*closing)(void *member, unsigned code);
 };
 
 enum wsclient_state { WSCLIENT_OPEN, WSCLIENT_REFUSED, WSCLIENT_ENDED };
