@@ -9,8 +9,8 @@ from harness import Bridge, Cluster, Database, wait_for
 
 
 def pytest_addoption(parser):
-    """Takes the option that meson gives to tests of the protocol gtest: the JUnit report it will read."""
-    parser.addoption("--gtest_output", dest="xmlpath", type=lambda value: value.removeprefix("xml:"))
+    """Takes the option with which meson asks tests of the protocol gtest for a JUnit report."""
+    parser.addoption("--gtest_output", dest="xmlpath", type=lambda path: path.removeprefix("xml:"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""What the fault stories have in common: a server of their own that may be hurt, somebody who writes
-all the time, and a look at whether a client got all of it."""
+"""Helpers of the fault tests: a cluster that a test may damage, a continuous writer, and a
+comparison of a client with the journal."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import psycopg
 
 from harness import Cluster, Database
 
-NOTICED = 15  # seconds within which a silent database has to be noticed
+NOTICED = 15  # seconds within which the bridge has to notice a silent database
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def own_database(*settings):
 
 @contextlib.asynccontextmanager
 async def inserting(database, uid="u1", pause=0.005):
-    """Somebody inserts a row every few milliseconds, whatever happens to the server."""
+    """Inserts a row every few milliseconds, and reconnects when the server fails."""
     stop = asyncio.Event()
 
     async def write():
@@ -50,7 +50,8 @@ async def inserting(database, uid="u1", pause=0.005):
 def journal(database, uid="u1"):
     with database.connect() as connection:
         return [id for id, in connection.execute(
-            "select id from pgcast.event where uid = %s and type = 'log' order by id", (uid,)).fetchall()]
+            "select id from pgcast.event where uid = %s and type = 'log' order by id",
+            (uid,)).fetchall()]
 
 
 def rows(messages):
@@ -59,7 +60,7 @@ def rows(messages):
 
 
 async def got_all(client, database):
-    """Checks that all of the journal came, once. Order across transactions is the torture's matter."""
+    """Checks that the client received the whole journal once. The torture checks the order."""
     await client.before_marker(database)
     assert sorted(rows(client.seen)) == journal(database, client.uid)
 
@@ -69,7 +70,7 @@ async def metric(bridge, name):
 
 
 async def until_metric(bridge, name, wanted, timeout=20):
-    """Waits until the metric is what is wanted."""
+    """Waits until wanted() is true for the value of the metric."""
     seen = []
 
     async def look():
@@ -79,7 +80,7 @@ async def until_metric(bridge, name, wanted, timeout=20):
 
     try:
         await asyncio.wait_for(look(), timeout)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise AssertionError(f"{name} was {seen[-1:]} for {timeout} s") from None
     return seen[-1]
 
@@ -102,9 +103,9 @@ def frozen(pids):
                 os.kill(pid, signal.SIGCONT)
 
 
-class Forgetful:
-    """A server that commits without waiting for the disk, and whose WAL writer can be held so that a
-    crash loses what was committed since. For `own_database(*Forgetful.settings)`."""
+class VolatileServer:
+    """A server that commits without waiting for the disk. Its WAL writer can be stopped, so that a
+    crash loses all later commits. For `own_database(*VolatileServer.settings)`."""
 
     settings = ("synchronous_commit=off", "wal_writer_delay=10s", "autovacuum=off")
 
@@ -112,7 +113,7 @@ class Forgetful:
         self.database = database
 
     async def __aenter__(self):
-        """From here on commits stay in memory."""
+        """Keeps commits in memory from here on."""
         self.database.execute("checkpoint")
         self.held = frozen(backends(self.database, "backend_type = 'walwriter'"))
         self.held.__enter__()
@@ -120,19 +121,21 @@ class Forgetful:
     async def __aexit__(self, *_):
         """The crash."""
         crashing = asyncio.ensure_future(asyncio.to_thread(self.database.cluster.crash))
-        await asyncio.sleep(0.2)  # the WAL writer is to find out that it has to end before it goes on
+        await asyncio.sleep(0.2)  # the WAL writer has to receive its signal before it continues
         self.held.__exit__(None, None, None)
         await crashing
         await asyncio.to_thread(self.database.cluster.up)
 
 
 async def latencies(client, database, n=400):
-    """Milliseconds from before a commit until its message is here, in order of length."""
+    """Milliseconds from before a commit until its message is received, sorted."""
     took = []
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(),
+                                                     autocommit=True) as connection:
         for number in range(n):
             began = time.monotonic()
-            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number,))
+            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))",
+                                     (number,))
             await client.until(lambda message: message["type"] == "probe")
             took.append(1000 * (time.monotonic() - began))
     return sorted(took)

@@ -1,5 +1,5 @@
-"""Thousands of clients come back at once, with their cursors, after the bridge was killed, while rows
-go on being written: how long until all are live, in how many catch-up queries, and is anything lost.
+"""Thousands of clients resume at once after the bridge was killed, while rows are written: the time
+until all are live, the number of catch-up queries, and lost rows.
 
     storm.py [CLIENTS [UIDS [ROUNDS]]]
 """
@@ -19,7 +19,7 @@ RATE = 500  # rows per second
 
 
 def write(database, uids, stop):
-    """Rows that are numbered per uid, ten at a time."""
+    """Writes rows that are numbered per uid, ten at a time."""
     last = [0] * uids
     with database.connect() as connection:
         while not stop.is_set():
@@ -39,7 +39,7 @@ def bridge_at(database, address="127.0.0.1:0"):
 
 
 def storm(clients=10_000, uids=10_000, rounds=3):
-    """Reports of each time that all were live, and of the end."""
+    """Returns a report for each time that all were live, and one of the end."""
     with own_database() as database:
         database.execute("create table tick(uid text, n int)", "select pgcast.watch('tick')")
         bridge = bridge_at(database)

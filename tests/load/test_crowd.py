@@ -6,7 +6,7 @@ from load import Load
 
 EVENTS = 50_000
 CLIENTS = 2_000
-# With the default of megabytes per client, a ping would wait for minutes in the queue of the load program.
+# With the default of megabytes per client, a ping would wait in the kernel for minutes.
 RECEIVE_BUFFER = 64 << 10
 
 

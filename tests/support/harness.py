@@ -51,7 +51,7 @@ async def eventually(condition, description, timeout=TIMEOUT):
 
 @contextlib.contextmanager
 def slow_flushes(ms):
-    """Gives each cluster that is created inside a disk that needs so many milliseconds per flush."""
+    """Clusters that are created inside have a disk that needs so many milliseconds per flush."""
     with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
         os.chmod(folder, 0o755)  # for the server's user
         library = shutil.copy(BUILD / "tests/support/flush.so", folder)
@@ -63,7 +63,7 @@ def slow_flushes(ms):
 
 
 class Cluster:
-    """Also a context manager. script/cluster removes it when this process ends, however that happens."""
+    """A context manager, too. script/cluster removes it at the latest when this process ends."""
 
     def __init__(self, *settings):
         self._hold("create", *settings)
@@ -142,7 +142,10 @@ class Pooler:
     def conninfo(self, database, user="bridge"):
         return f"{self.cluster.conninfo(database.name, user)} port={self.port}"
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(TIMEOUT)
 
@@ -334,7 +337,8 @@ class Bridge:
     def settle(self, database):
         """Waits until the bridge has read the whole journal: later clients get none of it."""
         journal = database.value("select count(*) from pgcast.event")
-        wait_for(lambda: self.metrics()["pgcast_events_total"] >= journal, "the bridge to read the journal")
+        wait_for(lambda: self.metrics()["pgcast_events_total"] >= journal,
+                 "the bridge to read the journal")
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -1,4 +1,4 @@
-"""A WebSocket client on a plain socket. It examines every byte, repairs nothing, and reads only on request."""
+"""A WebSocket client on a plain socket, which examines every byte and reads only on request."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ class Frame(NamedTuple):
 
 
 class Raw:
-    """A connection to a bridge or a proxy. `status` is the expected one of the handshake; None: any."""
+    """A connection to a bridge or proxy; `status` is expected of the handshake (None: any)."""
 
     def __init__(self, server, query="uid=u1", *, status=101, method="GET", receive_buffer=None,
                  **headers):
@@ -111,7 +111,7 @@ class Raw:
 
     def rest(self):
         """The same up to the end of the connection."""
-        return self.until(lambda frame: False)
+        return self.until(lambda _: False)
 
     def send(self, opcode, payload=b""):
         mask = os.urandom(4)
@@ -122,16 +122,16 @@ class Raw:
     def in_kernel(self):
         """Bytes that were sent to this client and not read: in both kernel queues."""
         ours, theirs = self.socket.getsockname()[1], self.socket.getpeername()[1]
-        unread = 0
+        waiting = 0
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             words = line.split()
             ports = tuple(int(words[n].split(":")[1], 16) for n in (1, 2))
             to_send, to_read = (int(word, 16) for word in words[4].split(":"))
             if ports == (theirs, ours):
-                unread += to_send
+                waiting += to_send
             elif ports == (ours, theirs):
-                unread += to_read
-        return unread
+                waiting += to_read
+        return waiting
 
 
 def close_frame(code, reason=""):

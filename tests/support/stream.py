@@ -1,4 +1,4 @@
-"""What tests do with a stream of messages: collect it, replay it, write to it."""
+"""Helpers for a stream of messages: collect it, replay it, write to it."""
 
 import contextlib
 import threading
@@ -51,7 +51,8 @@ def replay(messages):
 
 def table(database, uid="u1"):
     with database.connect() as connection:
-        return dict(connection.execute("select id, detail from log where uid = %s", (uid,)).fetchall())
+        return dict(connection.execute("select id, detail from log where uid = %s",
+                                       (uid,)).fetchall())
 
 
 @contextlib.contextmanager
