@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import BUILD, Bridge, wait_for
+from harness import BUILD, Bridge, free_port, wait_for
 from load import Load
 
 HERE = Path(__file__).resolve().parent
@@ -302,11 +302,6 @@ http {{
 	}}
 }}
 """
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def accepts(port):

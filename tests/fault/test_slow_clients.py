@@ -5,6 +5,8 @@ import contextlib
 import re
 import time
 
+import pytest
+
 from proxy import Proxy
 from raw import Raw
 from stories import latencies, metric, p99, resident, rows, until_metric
@@ -110,6 +112,7 @@ def read_ids(client, last):
     return seen
 
 
+@pytest.mark.timeout(400)
 async def test_backlog_of_a_million_rows_uses_bounded_memory(start, database):
     bridge = start(database)
     async with bridge.client(v1=True) as client:

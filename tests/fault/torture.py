@@ -22,7 +22,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -31,18 +30,14 @@ from pathlib import Path
 import psycopg
 
 from clients import Client, Naive, Plain
-from harness import Bridge, Cluster, Database, Standby, eventually
+from harness import Bridge, Cluster, Database, Standby, eventually, free_port
 from proxy import Proxy
+from stories import backends, frozen
 from verdict import Verdict
 from writers import Writers
 
 UIDS = [f"u{n}" for n in range(8)]
 SETTLE = 60  # seconds from the last fault until all clients must have everything
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Site:
@@ -128,8 +123,8 @@ class Faults:
         await asyncio.to_thread(self.database.cluster.up)
 
     async def crash_database(self, site):
-        writer = [] if self.synchronous else await asyncio.to_thread(self._pids,
-                                                                     "backend_type = 'walwriter'")
+        writer = [] if self.synchronous else await asyncio.to_thread(
+            backends, self.database, "backend_type = 'walwriter'")
         for pid in writer:  # keeps commits in memory
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(len(writer))
@@ -141,28 +136,13 @@ class Faults:
         await crashing
         await asyncio.to_thread(self.database.cluster.up)
 
-    def _pids(self, condition):
-        with self.database.connect() as db:
-            return [pid for pid, in db.execute(
-                f"select pid from pg_stat_activity where {condition}").fetchall()]
-
-    def _backends(self):
-        return self._pids("application_name = 'pgcast'")
-
     async def terminate_backend(self, site):
-        for pid in await asyncio.to_thread(self._backends):
+        for pid in await asyncio.to_thread(backends, self.database):
             await asyncio.to_thread(self.database.execute, f"select pg_terminate_backend({pid})")
 
     async def freeze_backend(self, site):
-        pids = await asyncio.to_thread(self._backends)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with frozen(await asyncio.to_thread(backends, self.database)):
             await asyncio.sleep(self.random.choice([1, 3, 8]))
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
 
     async def cut_database(self, site):
         site.to_database.cut()

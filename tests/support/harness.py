@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -47,6 +48,11 @@ async def eventually(condition, description, timeout=TIMEOUT):
         assert time.monotonic() < deadline, f"waited {timeout} s for {description}"
         await asyncio.sleep(0.01)
     return value
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager
