@@ -259,7 +259,7 @@ async def test_writes_while_somebody_is_awake_and_asleep_all_arrive(bridge, data
 
 
 async def test_a_prepared_transaction_arrives_when_it_commits(bridge, database):
-    database.execute("create table deal(uid text, price int)", "select pgcast.watch('deal', bell => false)")
+    database.execute("create table deal(uid text, price int)", "select pgcast.watch('deal', notify => false)")
     async with bridge.client("u1") as client:
         database.execute("begin; insert into deal values ('u1', 5); prepare transaction 'deal'")
         assert await client.before_marker(database) == []

@@ -1,7 +1,6 @@
 -- Tables that change after they were watched. The writer never fails.
 begin;
 select plan(12);
-set local client_min_messages = error;
 
 create table t (id int primary key, uid text, a text, b text);
 create table p (id int primary key, uid text, a text, b text) partition by range (id);

@@ -1,7 +1,6 @@
 -- The answer to a client's init.
 begin;
 select plan(20);
-set local client_min_messages = error;
 
 create table note (id int primary key, uid text, n int);
 create index on note (uid, id);

@@ -1,7 +1,6 @@
 -- Who may do what.
 begin;
 select plan(17);
-set local client_min_messages = error;
 
 create role pgcast_test_writer;
 create role pgcast_test_bridge;
@@ -25,7 +24,7 @@ create function trap.isnt(text, text) returns boolean language plpgsql as $$ beg
 create operator trap.= (leftarg = text, rightarg = text, function = trap.isnt);
 create operator trap.<> (leftarg = text, rightarg = text, function = trap.isnt);
 create table trap.event (id int);
-create table trap.ring (current int);
+create table trap.rotation (current int);
 
 grant usage on schema trap to pgcast_test_writer;
 set local role pgcast_test_writer;
@@ -51,7 +50,7 @@ select results_eq('select type, op from pgcast.event order by id',
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');
-select is(pgcast.schema_version(), 2, 'the version');
+select is(pgcast.schema_version(), 3, 'the version');
 select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'init');
 select isnt_empty('select * from pgcast.watched', 'what is watched');
 select ok(pgcast.bridge_join() > 0, 'and joins');

@@ -94,16 +94,16 @@ select results_eq('select uid, broadcast, type, op from pgcast.event order by id
 
 truncate pgcast.event;
 create table odd ("n" int, "r" text, "data" text, "to_uid" text, "k" int, "place" int, "o" int,
-	"many" int, "care" int, "new_rows" int, "b" int, "g" int, "c" int, "u%1$s""'x" text, "type" text);
-select pgcast.watch('odd', 'u%1$s"''x', 'o''d%d{}');
-insert into odd ("u%1$s""'x", n, r, care) values ('ann', 1, 'r', 3);
+	"slow_path" int, "journal_table" int, "new_rows" int, "b" int, "g" int, "c" int, "u@number@""'x" text, "type" text);
+select pgcast.watch('odd', 'u@number@"''x', 'o''d@type@{}');
+insert into odd ("u@number@""'x", n, r, slow_path) values ('ann', 1, 'r', 3);
 update odd set n = 2;
-update odd set "u%1$s""'x" = 'bob';
+update odd set "u@number@""'x" = 'bob';
 delete from odd;
 select results_eq($$select uid, type, op, data->>'n', old->>'n' from pgcast.event order by id$$,
-	$$values ('ann', 'o''d%d{}', 'insert', '1', null), ('ann', 'o''d%d{}', 'update', '2', '1'),
-		('ann', 'o''d%d{}', 'delete', '2', null), ('bob', 'o''d%d{}', 'insert', '2', null),
-		('bob', 'o''d%d{}', 'delete', '2', null)$$,
+	$$values ('ann', 'o''d@type@{}', 'insert', '1', null), ('ann', 'o''d@type@{}', 'update', '2', '1'),
+		('ann', 'o''d@type@{}', 'delete', '2', null), ('bob', 'o''d@type@{}', 'insert', '2', null),
+		('bob', 'o''d@type@{}', 'delete', '2', null)$$,
 	'names of columns and types may be whatever PostgreSQL allows');
 
 truncate pgcast.event;

@@ -1,7 +1,6 @@
 -- Which settings pgcast.watch takes.
 begin;
 select plan(29);
-set local client_min_messages = error;
 
 create table "My Table" (id int, uid text, who text);
 create table other (id int, uid text);
@@ -11,10 +10,10 @@ create temp table a_temp (uid text);
 create sequence a_sequence;
 
 select lives_ok($$select pgcast.watch('"My Table"')$$, 'a table is enough');
-select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, notify from pgcast.watched',
 	$$values ('"My Table"', 'My Table', 'uid', null::text, 100, true)$$, 'the rest has defaults');
 select lives_ok($$select pgcast.watch('"My Table"', 'who', 'mine', array['id']::name[], 7, false)$$, 'again, with other settings');
-select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, notify from pgcast.watched',
 	$$values ('"My Table"', 'mine', 'who', '{id}', 7, false)$$, 'changes them');
 insert into "My Table" values (1, 'ann', 'bob');
 select results_eq('select type, uid, data::text from pgcast.event', $$values ('mine', 'bob', '{"id":1}')$$, 'from then on');
@@ -29,7 +28,7 @@ from unnest(array['a,b', E'a\nb', E'a\u007f', '', 'pgcast', repeat('x', 256)]) t
 select throws_ok(format('select pgcast.watch(%L)', t), '42809', null, 'not ' || t)
 from unnest(array['a_view', 'a_matview', 'a_temp', 'a_sequence', 'pg_class', 'pgcast.event', 'information_schema.sql_features']) t;
 select throws_ok($$select pgcast.watch('other', init_limit => -1)$$, '22023', null, 'a negative limit');
-select throws_ok($$select pgcast.watch('other', bell => null)$$, '22004', null, 'no bell or not');
+select throws_ok($$select pgcast.watch('other', notify => null)$$, '22004', null, 'no bell or not');
 select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.other is not watched', 'unwatch what is not watched');
 
 select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch');
