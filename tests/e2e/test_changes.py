@@ -272,7 +272,7 @@ async def test_writes_with_pauses_all_arrive(bridge, database):
 
 async def test_prepared_transaction_arrives_at_commit(bridge, database):
     database.execute("create table deal(uid text, price int)",
-                     "select pgcast.watch('deal', bell => false)")
+                     "select pgcast.watch('deal', notify => false)")
     async with bridge.client("u1") as client:
         database.execute("begin; insert into deal values ('u1', 5); prepare transaction 'deal'")
         assert await client.before_marker(database) == []

@@ -106,7 +106,7 @@ async def test_prune_keeps_young_events(bridge, database):
     database.publish("u1", "old")
     second = await cursor_now(bridge, database)
     assert prune(database, "1h") == 0
-    database.execute("update pgcast.ring set since = since - interval '1h'")
+    database.execute("update pgcast.rotation set since = since - interval '1h'")
     assert prune(database, "1h") == 0  # the rotation advances
     database.publish("u1", "young")
     database.execute("update pgcast.horizon set at = at - interval '1h'")
@@ -214,7 +214,7 @@ async def test_prune_by_bridge(start, database):
     bridge.settle(database)
     before = bridge.metrics()["pgcast_pruned_total"]
     assert before == 0
-    database.execute("update pgcast.ring set since = since - interval '1 day'",
+    database.execute("update pgcast.rotation set since = since - interval '1 day'",
                      """insert into pgcast.horizon
                         select now() - interval '2 min', pg_snapshot_xmax(pg_current_snapshot())""")
     await eventually(lambda: bridge.metrics()["pgcast_pruned_total"] == 11, "the bridge to prune")

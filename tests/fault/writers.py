@@ -25,7 +25,7 @@ create index on part (id);
 create index on part (uid);
 create index on prep (uid);
 select pgcast.watch('item', init_limit => 100000), pgcast.watch('part'), pgcast.watch('news', null),
-    pgcast.watch('prep', bell => false);
+    pgcast.watch('prep', notify => false);
 """
 HOT = 20  # rows that all writers update
 
