@@ -1,4 +1,4 @@
--- The worked example: a log of what users do, each sees their own.
+-- The worked example: a log of user actions; each user sees their own.
 --
 --     psql -v ON_ERROR_STOP=1 -f log.sql        (after pgcast.sql; running it again changes nothing)
 --     insert into log(uid) values ('u1');       reaches every client of u1
@@ -15,10 +15,10 @@ create table if not exists log (
 	detail jsonb,
 	created_at timestamptz not null default now()
 );
-comment on table log is 'What users did';
-comment on column log.uid is 'Whose entry it is; NULL: nobody is told';
+comment on table log is 'User actions';
+comment on column log.uid is 'The user; NULL: reaches nobody';
 
--- init asks for the newest entries of one uid.
+-- init reads the newest entries of one uid.
 create index if not exists log_uid on log (uid, id);
 
 do $$

@@ -1,4 +1,4 @@
--- Removes pgcast: the journal, the triggers on watched tables, the rights given to pgcast_owner, and
+-- Removes pgcast: the journal, the triggers on watched tables, the rights granted to pgcast_owner, and
 -- that role unless another database uses it. The watched tables stay as they are.
 --
 --     psql -v ON_ERROR_STOP=1 -f uninstall.sql

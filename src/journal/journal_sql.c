@@ -16,7 +16,7 @@
 /* SQL has its own lines. */
 /* clang-format off */
 
-/* The class of the sleeping locks, 'pgc2': see pgcast.sql. */
+/* The class of the sleeping locks, 'pgc2': see pgcast.constants(). */
 #define SLEEPING "1885823794"
 
 const char lock_sql[] = "select pg_try_advisory_lock(" SLEEPING ", $1::int4)";
@@ -61,7 +61,7 @@ const char init_sql[] =
 	"     then concat_ws('.', s.epoch, " t ".id, " t ".at, " t ".xid)" \
 	"     else concat_ws('.', s.epoch, g.pruned_id, 0, g.pruned_xid) end"
 
-#define JOURNAL "pgcast.meta s cross join pgcast.ring g"
+#define JOURNAL "pgcast.meta s cross join pgcast.rotation g"
 
 /* The row that begins a pull, from a position's exact text; the cursor is the same, or null when that
  * would be too long. */
@@ -187,7 +187,7 @@ const char finished_sql[] =
 	"exists (select from pgcast.event e" \
 	"         where e.xid = " p ".m and e.id = " p ".anchor and " MICROSECONDS("e.at") " = " p ".at)"
 
-/* Position p is that of an empty journal, or of the last row that was pruned from ring r. */
+/* Position p is that of an empty journal, or of the last row that was pruned by rotation r. */
 #define ANCHORED_AT_NOTHING(p) \
 	"(" p ".anchor = 0 and " p ".m = '0'::xid8" \
 	" or " p ".anchor = r.pruned_id and " p ".m = r.pruned_xid)"
@@ -216,7 +216,7 @@ const char pages_sql[] =
 	"      when u.m >= " XMAX " then 'cursor'"
 	"      when " ANCHORED_AT_NOTHING("u") " or " ANCHORED("u") " then null"
 	"      else 'cursor' end as lost"
-	"    from u cross join pgcast.meta s cross join pgcast.ring r),"
+	"    from u cross join pgcast.meta s cross join pgcast.rotation r),"
 	" recent as materialized ("
 	"  select e.* from pgcast.event e"
 	"   where e.xid > (select min(least(c.m::text::int8, (select min(x)::text::int8 - 1"
@@ -249,7 +249,7 @@ const char pages_sql[] =
 
 const char holds_sql[] =
 	"select p.n, exists ("
-	"    select from pgcast.meta s cross join pgcast.ring r"
+	"    select from pgcast.meta s cross join pgcast.rotation r"
 	"     where s.epoch = f.epoch and f.m < " XMAX
 	"       and (" ANCHORED_AT_NOTHING("f") " or " ANCHORED("f") "))"
 	"  from unnest($1::text[]) with ordinality p(text, n)"

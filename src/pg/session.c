@@ -7,7 +7,7 @@
 #include "log.h"
 
 /* The oldest schema that this program can work with: see pgcast.meta. */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 struct session {
 	struct pglink *link;

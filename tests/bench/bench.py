@@ -1,27 +1,26 @@
-"""Everything side by side, in one run on one machine: script/bench calls this.
+"""Measures all competitors in one run on one machine: script/bench calls this.
 
-Competitors take turns, A B C A B C, so that what else the machine does hits all of them alike; what
-is printed is the median of the rounds. Nothing here passes or fails, but a row of pgcast's that is
-lost, repeated or out of order ends the run.
+Competitors take turns, A B C A B C, so that other load on the machine affects all of them alike;
+the median of the rounds is printed. No figure has a limit, but a lost, repeated or misplaced row of
+pgcast ends the run.
 """
 
 import argparse
 import contextlib
 import functools
-import shutil
 import time
 from pathlib import Path
 
 import measures
 import report
-from servers import BUILD, HERE, Floor, Lost, Nchan, Node, Pgcast, Websockets
-
 from harness import Cluster, Database, slow_flushes
+from load import Lost
+from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
 ALL = [*DELIVERY, "idle", *WRITING, "instructions"]
-WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of telling what was written, and who listens
+WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of publishing, and the listener
 
 
 class Bench:
@@ -29,8 +28,6 @@ class Bench:
         self.options = options
         self.results = {}
         self.lost = {}  # by measure and competitor, in how many rounds
-        self.pgbench = shutil.which("pgbench") or str(
-            sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1])
         self.competitors = [one for one in (Pgcast, Floor, Node, Nchan, Websockets)
                             if one.name not in options.without and self.available(one)]
 
@@ -38,7 +35,7 @@ class Bench:
     def available(competitor):
         there = competitor.prepare()
         if not there:
-            print(f"without {competitor.name}: not installed, or not to be had", flush=True)
+            print(f"without {competitor.name}: not installed, or not available", flush=True)
         return there
 
     def size(self, real, small):
@@ -47,11 +44,11 @@ class Bench:
     def note(self, who, figures):
         for name, value in figures.items():
             self.results.setdefault(name, {}).setdefault(who, []).append(value)
-        said = "  ".join(f"{name} {report.number(value)}" for name, value in figures.items())
-        print(f"{time.strftime('%H:%M:%S')}  {who}: {said}", flush=True)
+        text = "  ".join(f"{name} {report.number(value)}" for name, value in figures.items())
+        print(f"{time.strftime('%H:%M:%S')}  {who}: {text}", flush=True)
 
     def note_lost(self, name, competitor, error):
-        """Others may lose rows; it is worth knowing. We, and the floor, may not."""
+        """Competitors may lose rows, which is reported; pgcast and the floor may not."""
         if competitor in (Pgcast, Floor):
             raise error
         print(f"{name}: {competitor.name}: {error}", flush=True)
@@ -59,7 +56,7 @@ class Bench:
         times[competitor.name] = times.get(competitor.name, 0) + 1
 
     def database(self):
-        """A new one: the journal is as short for the last competitor as for the first."""
+        """A new database, so that the journal is equally short for all competitors."""
         if not self.template:
             self.template = Database(self.cluster)
             self.template.install()
@@ -72,7 +69,8 @@ class Bench:
                 database = self.database()
                 measure = getattr(measures, name)
                 try:
-                    self.note(competitor.name, measure(self, functools.partial(competitor, database)))
+                    self.note(competitor.name,
+                              measure(self, functools.partial(competitor, database)))
                 except Lost as error:
                     self.note_lost(name, competitor, error)
                 database.drop()
@@ -102,8 +100,8 @@ class Bench:
                 self.note(way, figures)
                 database.drop()
 
-    def on_cluster(self, run, *settings, disk=contextlib.nullcontext()):
-        with disk:
+    def on_cluster(self, run, *settings, disk=None):
+        with disk or contextlib.nullcontext():
             self.cluster = Cluster("track_commit_timestamp=on", "max_wal_size=4GB",
                                    "shared_buffers=256MB", *settings)
         self.template = None
@@ -125,7 +123,8 @@ class Bench:
             self.on_cluster(lambda: [self.write(name, "disk") for name in writing], "fsync=on")
         if "writers" in names:
             for ms in 2, 10:
-                self.on_cluster(lambda: self.write("writers", f"{ms}ms"), "fsync=on", disk=slow_flushes(ms))
+                self.on_cluster(lambda: self.write("writers", f"{ms}ms"), "fsync=on",
+                                disk=slow_flushes(ms))
 
 
 def main():
@@ -136,7 +135,8 @@ def main():
     parser.add_argument("--without", action="append", default=[], metavar="NAME",
                         help="leave out floor, node, nchan or python")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the bench itself")
-    parser.add_argument("--out", type=Path, default=BUILD, help="folder of bench.json, .md and .svg")
+    parser.add_argument("--out", type=Path, default=BUILD,
+                        help="folder of bench.json, .md and .svg")
     options = parser.parse_args()
     bench = Bench(options)
     try:

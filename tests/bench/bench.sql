@@ -1,4 +1,4 @@
--- The benches' tables: the same rows, told in different ways.
+-- The tables of the benches: the same rows, published in different ways.
 
 create table tick_none (uid text, n int, t bigint, pad text);
 create table tick_pgcast (like tick_none);
@@ -8,8 +8,8 @@ create table tick_notify (like tick_none);
 set client_min_messages = error;
 select pgcast.watch('tick_pgcast', type => 'tick');
 
--- What one writes by hand; the message is as long as pgcast's, and looks like it.
-create function tell() returns trigger language plpgsql as $$
+-- A trigger as written by hand; its message resembles pgcast's and has the same length.
+create function notify_tick() returns trigger language plpgsql as $$
 begin
 	perform pg_notify('tick', '{"type":"tick","op":"insert","id":' || new.n
 		|| ',"at":"' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
@@ -17,16 +17,16 @@ begin
 	return null;
 end
 $$;
-create trigger tell after insert on tick_notify for each row execute function tell();
+create trigger notify after insert on tick_notify for each row execute function notify_tick();
 
--- What writers fill, one row each: the log of the worked example, with a primary key and the index
+-- The tables for writers, one row each: the log of the worked example, with a primary key and the index
 -- that init wants.
 create table log_none (like log including all);
 create table log_pgcast (like log including all);
 create table log_notify (like log including all);
 select pgcast.watch('log_pgcast');
 
-create function tell_log() returns trigger language plpgsql as $$
+create function notify_log() returns trigger language plpgsql as $$
 begin
 	perform pg_notify('tick', '{"type":"tick","op":"insert","id":' || new.id
 		|| ',"at":"' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
@@ -34,4 +34,4 @@ begin
 	return null;
 end
 $$;
-create trigger tell after insert on log_notify for each row execute function tell_log();
+create trigger notify after insert on log_notify for each row execute function notify_log();

@@ -1,4 +1,4 @@
-"""What one writes with Python: LISTEN with psycopg, a dict of uid to sockets, websockets.broadcast."""
+"""The usual solution in Python: psycopg with LISTEN, a dict of sockets, websockets.broadcast."""
 
 import asyncio
 import collections
@@ -24,7 +24,7 @@ async def serve(socket, path):
 async def main():
     database = await psycopg.AsyncConnection.connect(sys.argv[1], autocommit=True)
     await database.execute("listen tick")
-    # Pings as often as pgcast's.
+    # The same ping interval as pgcast's.
     async with websockets.serve(serve, "127.0.0.1", 0, backlog=4096, compression=None,
                                 ping_interval=25, ping_timeout=10) as server:
         print(server.sockets[0].getsockname()[1], flush=True)

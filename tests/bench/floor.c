@@ -1,11 +1,11 @@
-/* The floor: what an epoll loop costs that does nothing but write to sockets. It knows no database
- * and no protocol; what it is to send comes framed and joined on standard input, as
+/* The floor: the cost of an epoll loop that only writes to sockets. It knows no database and no
+ * protocol; its data comes framed and joined on standard input, as
  *
  *     u<number> <bytes>\n<that many bytes>
  *
- * and goes to every connection of that uid in one write, or in as many as the socket takes. Nobody
- * who does less can be faster over the same sockets. Each client is pinged as often as pgcast does
- * it, one after the other; what they answer is read and not looked at.
+ * and is written to every connection of that uid in one write, or in as many as the socket takes.
+ * No server can be faster over the same sockets. Clients are pinged one after the other, as often
+ * as by pgcast; their answers are read and ignored.
  *
  *     floor          prints the port that it listens on
  */
@@ -25,19 +25,19 @@
 #include <unistd.h>
 
 #define INPUT (1U << 20)      /* looked at in one piece, and longest batch for a uid */
-#define RUN_BYTES (32U << 20) /* what a uid may be told in all */
+#define RUN_BYTES (32U << 20) /* limit for a uid */
 #define MAX_UIDS 20000
 #define MAX_CLIENTS 65536
 #define TICK_MS 100
 #define PING_TICKS 250 /* all are pinged in as many */
 
-/* All that a uid was told; its clients are offsets into it. */
+/* All bytes for a uid; its clients are offsets into them. */
 struct user {
 	unsigned char *run;
 	size_t len, room;
 	struct client *clients;
-	struct user *next_touched;
-	bool touched;
+	struct user *next_dirty;
+	bool dirty;
 };
 
 struct client {
@@ -50,7 +50,7 @@ struct client {
 };
 
 static struct user users[MAX_UIDS];
-static struct user *touched;
+static struct user *dirty;
 static unsigned char input[INPUT];
 static size_t input_len;
 static struct client *clients[MAX_CLIENTS];
@@ -90,9 +90,9 @@ static void pump(struct client *client)
 
 static void flush(void)
 {
-	for (; touched; touched = touched->next_touched) {
-		touched->touched = false;
-		for (struct client *client = touched->clients; client; client = client->next)
+	for (; dirty; dirty = dirty->next_dirty) {
+		dirty->dirty = false;
+		for (struct client *client = dirty->clients; client; client = client->next)
 			if (!client->waiting)
 				pump(client);
 	}
@@ -100,7 +100,7 @@ static void flush(void)
 
 /* ---- pings ---- */
 
-/* Who has not taken all may be in the middle of a frame. */
+/* A client with unsent bytes may be in the middle of a frame. */
 static void ping(struct client *client)
 {
 	static const unsigned char frame[] = {0x89, 1, '.'};
@@ -124,9 +124,9 @@ static void tick(void)
 	}
 }
 
-/* ---- what is to be sent ---- */
+/* ---- batches ---- */
 
-static void tell(struct user *user, const unsigned char *bytes, size_t len)
+static void append(struct user *user, const unsigned char *bytes, size_t len)
 {
 	if (user->len + len > user->room) {
 		user->room = 2 * (user->len + len);
@@ -138,11 +138,11 @@ static void tell(struct user *user, const unsigned char *bytes, size_t len)
 	}
 	memcpy(user->run + user->len, bytes, len);
 	user->len += len;
-	if (user->touched)
+	if (user->dirty)
 		return;
-	user->touched = true;
-	user->next_touched = touched;
-	touched = user;
+	user->dirty = true;
+	user->next_dirty = dirty;
+	dirty = user;
 }
 
 /* Takes one batch; returns how long it was, or 0 when its end has not come yet. */
@@ -161,7 +161,7 @@ static size_t take_batch(unsigned char *bytes, size_t len)
 		*end = '\n';
 		return 0;
 	}
-	tell(&users[uid], end + 1, size);
+	append(&users[uid], end + 1, size);
 	return all;
 }
 

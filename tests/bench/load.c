@@ -1,11 +1,12 @@
 /* The benches' client: thousands of WebSocket connections in one thread, which must cost far less
  * than any server, and which trusts none: every row's number must be the one that is to come.
  *
- *     load HOST PORT CLIENTS UIDS
+ *     load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]
  *
- * Client i has the uid "u<i % uids>". Rows have a number n in their data, which counts from 1 per
- * uid, and a time t (microseconds since 1970) at which they were written. When all are connected it
- * says so, and then does what it is told on standard input, a line each:
+ * Client i has the uid "u<i % uids>", and its kernel buffer so many bytes. Rows have a number n in
+ * their data, which counts from 1 per uid, and a time t (microseconds since 1970) at which they
+ * were written. When all are connected it says so, and then reads commands from standard input, a
+ * line each:
  *
  *     expect EVENTS SECONDS     waits until each client has so many more, and reports
  *     arrivals EVENTS SECONDS   the same, with the time at which each came, for one client
@@ -24,9 +25,9 @@
 #include "crowd.h"
 #include "wsclient.h"
 
-#define SAMPLES 4	     /* latencies noted of what comes in one piece */
+#define SAMPLES 4	     /* latencies noted per read */
 #define IN_FLIGHT 128	     /* handshakes at a time */
-#define LATENCIES (4U << 20) /* buckets of a microsecond; what is later is in the last one */
+#define LATENCIES (4U << 20) /* buckets of a microsecond; the last one has all later ones */
 #define ARRIVALS 100000
 #define SILENCE 8000000 /* microseconds */
 
@@ -179,7 +180,7 @@ static void ask(struct member *member)
 	watch(member, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-/* ---- what is told ---- */
+/* ---- reports ---- */
 
 static int64_t quantile(double q)
 {
@@ -218,7 +219,7 @@ static void report(void)
 	load.expecting = load.list_arrivals = false;
 }
 
-static void forget_seen(void)
+static void reset_seen(void)
 {
 	uint32_t *latencies = seen.latencies;
 	memset(latencies, 0, seen.buckets * sizeof(*latencies));
@@ -228,7 +229,7 @@ static void forget_seen(void)
 
 static void expect(size_t members, int64_t events, int64_t seconds)
 {
-	forget_seen();
+	reset_seen();
 	load.awaited = members;
 	for (size_t i = 0; i < members; i++)
 		load.members[i].wanted += events;
@@ -249,7 +250,7 @@ static bool command(void)
 		return false;
 	line[got] = '\0';
 	if (sscanf(line, "%15s %" SCNd64 " %" SCNd64, verb, &events, &seconds) != 3) {
-		fprintf(stderr, "load: what is %s", line);
+		fprintf(stderr, "load: unknown command: %s", line);
 		exit(64);
 	}
 	load.list_arrivals = strcmp(verb, "arrivals") == 0;
@@ -291,7 +292,7 @@ static void connect_all(void)
 	fflush(stdout);
 }
 
-/* What has not come by then will not come. */
+/* Later messages are not expected. */
 static bool fell_silent(void)
 {
 	return seen.last_us && crowd_now_us(CLOCK_REALTIME) - seen.last_us > SILENCE;
@@ -311,13 +312,16 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5) {
-		fputs("usage: load HOST PORT CLIENTS UIDS\n", stderr);
+	if (argc != 5 && argc != 6) {
+		fputs("usage: load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]\n", stderr);
 		return 64;
 	}
 	/* Thousands of ports are free at once when it ends. */
-	load.manner =
-		(struct wsclient_manner){.to = crowd_address(argv[1], argv[2]), .reset = true};
+	load.manner = (struct wsclient_manner){
+		.to = crowd_address(argv[1], argv[2]),
+		.receive_buffer = argc > 5 ? atoi(argv[5]) : 0,
+		.reset = true,
+	};
 	load.n = strtoul(argv[3], NULL, 10);
 	load.uids = strtoul(argv[4], NULL, 10);
 	if (!load.n || !load.uids)

@@ -1,4 +1,4 @@
-"""What is measured. Each takes the bench and one competitor, and returns figures by name."""
+"""The measures. Each takes the bench and one competitor, and returns figures by name."""
 
 import contextlib
 import random
@@ -7,14 +7,25 @@ import statistics
 import subprocess
 import time
 
-from servers import (BUILD, Load, Pgcast, cpu_us, descriptors, forget_peak, now_us, rss_bytes,
-                     session, settle, wait_for)
+from load import Load
+from servers import (
+    BUILD,
+    Pgcast,
+    cpu_us,
+    descriptors,
+    now_us,
+    reset_peak,
+    rss_bytes,
+    session,
+    settle,
+    wait_for,
+)
 
-PATIENCE = 60  # seconds for what should take a few
+TIMEOUT = 60  # seconds
 
 
 def figures_of(saw, began, cpu, events=None):
-    """Rate and cost of what came; a delivery is one row at one client."""
+    """Rate and cost of the deliveries; a delivery is one row at one client."""
     received = saw["received"]
     return {"rate": (events or received) / (saw["last_us"] - began) * 1e6,
             "cpu": cpu / received,  # microseconds each, which is seconds per million
@@ -23,7 +34,7 @@ def figures_of(saw, began, cpu, events=None):
 
 def deliver(server, load, write, events):
     """Lets rows be written, and weighs the server until each client has `events` of them."""
-    load.expect(events, PATIENCE)
+    load.expect(events, TIMEOUT)
     before = cpu_us(server.pids)
     began = write()
     saw = load.result()
@@ -62,7 +73,7 @@ def paced(bench, start):
 
 
 def unicast(bench, start):
-    """10,000 uids with a client each; statements of 100 rows for as many of them, one after the other."""
+    """10,000 uids with a client each; a sequence of statements of 100 rows for 100 of them."""
     uids, each = bench.size(10000, 200), 3
     with session(start, uids, uids) as (server, load, writer):
         batches = [(uid, 100, n, 1) for n in range(1, each + 1) for uid in range(0, uids, 100)]
@@ -75,7 +86,7 @@ def unicast(bench, start):
 
 
 def idle(bench, starts):
-    """All of them at once, as there is nearly nothing to be measured: 10,000 clients each, which are
+    """All competitors at once, since they have little to do: 10,000 clients each, which are
     pinged, and nothing else, for one round of pings."""
     clients = bench.size(10000, 200)
     with contextlib.ExitStack() as sessions:
@@ -90,19 +101,21 @@ def idle(bench, starts):
 
 
 def latency(bench, start):
-    """Single rows at rest, and 400 a second, from PostgreSQL's time of the commit to the message's last
-    byte."""
+    """Single rows at rest, and 400 a second, from the commit timestamp to the last byte of the
+    message."""
     rows, figures = bench.size(300, 50), {}
     with session(start, 1, 1) as (_, load, writer):
         for first, name, ms in (1, "latency", 20), (1 + rows, "brisk", 2.5):
-            load.expect(rows, PATIENCE, verb="arrivals")
+            load.expect(rows, TIMEOUT, verb="arrivals")
             began = now_us()
             for n in range(first, first + rows):
                 time.sleep(random.uniform(0.75, 1.25) * ms / 1000)
                 writer.stream([(0, 1, n, 1)])
             came = load.result()["arrivals"]
-            late = sorted((there - here) / 1000 for there, here in zip(came, writer.committed(began)))
-            figures |= {f"{name}_p50": statistics.median(late), f"{name}_p99": late[int(rows * 0.99)]}
+            late = sorted((there - here) / 1000
+                          for there, here in zip(came, writer.committed(began)))
+            figures |= {f"{name}_p50": statistics.median(late),
+                        f"{name}_p99": late[int(rows * 0.99)]}
     return figures
 
 
@@ -125,10 +138,10 @@ def endtoend(bench, start):
 
 
 def weigh(server, run):
-    """Processor time that it takes, with what the server has to do afterwards."""
+    """The processor time of run(), including later work of the server, and its result."""
     before = cpu_us(server.pids)
     result = run()
-    settle(server, PATIENCE)
+    settle(server, TIMEOUT)
     return cpu_us(server.pids) - before, result
 
 
@@ -136,41 +149,41 @@ def wake(server, load, writer, rows):
     """Single rows for one of the clients, each awaited; the server's processor time for each."""
     before = cpu_us(server.pids)
     for n in range(1, rows + 1):
-        load.expect(1, PATIENCE, verb="first")
+        load.expect(1, TIMEOUT, verb="first")
         writer.stream([(0, 1, n, 1)])
         load.result()
     return (cpu_us(server.pids) - before) / rows
 
 
 def flood(server, load, writer, clients, first, each):
-    """A transaction of so many rows for each client; the memory that the server takes meanwhile, and
-    keeps. The first client has had rows already, so that its numbers are others than the rest's."""
+    """A transaction with `each` rows for each client; the memory that the server takes at most, and
+    keeps. The first client has had rows already, so its numbers differ from the others'."""
     uids = 1000 // each  # in a statement of 1,000 rows
     batches = [(0, 1, first, each),
                *((uid, min(uids, clients - uid), 1, each) for uid in range(1, clients, uids))]
-    forget_peak(server)
+    reset_peak(server)
     before = rss_bytes(server)
-    load.expect(each, PATIENCE)
+    load.expect(each, TIMEOUT)
     writer.burst(batches)
     load.result()
     peak = rss_bytes(server, "VmHWM")
-    settle(server, PATIENCE)
+    settle(server, TIMEOUT)
     return peak - before, rss_bytes(server) - before
 
 
 def leave(server, load, left):
     """All clients at once; until the server has no more open descriptors than before they came."""
     load.stop()
-    wait_for(lambda: descriptors(server) <= left, "the server to notice", PATIENCE)
+    wait_for(lambda: descriptors(server) <= left, "the server to notice", TIMEOUT)
 
 
 def loop_of(start, clients, rows, each):
-    # What a server does only once it has done for the first clients.
+    # The first clients pay for work that a server does only once.
     with session(start, 100, 100) as (server, first, writer):
         first.stop()
-        settle(server, PATIENCE)
+        settle(server, TIMEOUT)
         empty = descriptors(server)
-        connect, load = weigh(server, lambda: Load(server, clients, clients))
+        connect, load = weigh(server, lambda: Load(server.port, clients, clients))
         try:
             woken = wake(server, load, writer, rows)
             peak, kept = flood(server, load, writer, clients, rows + 1, each)
@@ -182,24 +195,25 @@ def loop_of(start, clients, rows, each):
 
 
 def loop(bench, start):
-    """What a connection costs that comes, is written to and goes, by how many there are. 10,000 get
-    fewer rows each, since a million rows take longer than all else here."""
+    """The cost of a connection that opens, is written to and closes, by their number. 10,000 get
+    fewer rows each, since a million rows would take too long."""
     rows = bench.size(200, 20)
     return {f"{name}_{n}": value for n, each in ((100, 100), (1000, 100), (10000, 10))
             for name, value in loop_of(start, bench.size(n, n // 50), rows, each).items()}
 
 
-# ---- what it costs who writes ----
+# ---- cost for writers ----
 
 
 def tps(bench, database, way, clients):
     table = f"log_{way}"
     script = BUILD / f"{table}.pgbench"
     script.write_text("\\set uid random(1, 1000)\n"
-                      f"insert into {table} (uid, detail) values ('u' || :uid, '{{\"page\": \"{'x' * 40}\"}}');\n")
+                      f"insert into {table} (uid, detail)"
+                      f" values ('u' || :uid, '{{\"page\": \"{'x' * 40}\"}}');\n")
     database.execute("checkpoint")  # so that all begin with nothing left to be written
     said = subprocess.run(
-        [bench.pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
+        ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2",
          "-T", str(bench.size(3, 1)), "-f", script, database.conninfo()],
         check=True, text=True, capture_output=True).stdout
     return float(re.search(r"tps = ([\d.]+)", said)[1])
@@ -211,8 +225,7 @@ def writers(bench, database, way, flush):
 
 
 def bulk(bench, database, way, _):
-    """What statements cost: how long they take, and for how long of that they use a processor, which
-    does not hang on what else the machine does."""
+    """The cost of statements: duration, and processor time, which does not depend on other load."""
     table = f"tick_{way}"
     with database.connect() as connection:
         backend = [connection.info.backend_pid]
@@ -229,7 +242,8 @@ def bulk(bench, database, way, _):
 
         def insert(rows):
             connection.execute(f"insert into {table} select 'u1', n, 1, %s"
-                               " from generate_series(1, %s::int) n", ("x" * 50, rows), prepare=True)
+                               " from generate_series(1, %s::int) n", ("x" * 50, rows),
+                               prepare=True)
 
         def copy():
             # All different: of equal NOTIFYs PostgreSQL keeps one.
@@ -238,7 +252,8 @@ def bulk(bench, database, way, _):
                 copying.write(rows)
 
         def single():
-            connection.execute(f"insert into {table} values ('u1', 1, 1, %s)", ("x" * 50,), prepare=True)
+            connection.execute(f"insert into {table} values ('u1', 1, 1, %s)", ("x" * 50,),
+                               prepare=True)
 
         one = cost(bench.size(1000, 50), single)
         thousand = cost(bench.size(20, 2), lambda: insert(1000))
@@ -248,16 +263,17 @@ def bulk(bench, database, way, _):
             "copy_time": copied[0], "copy_cpu": copied[1]}
 
 
-# ---- what does not wobble ----
+# ---- stable figures ----
 
 
 def control(server, *words):
-    subprocess.run(["callgrind_control", *words, str(server.pids[0])], check=True, capture_output=True)
+    subprocess.run(["callgrind_control", *words, str(server.pids[0])], check=True,
+                   capture_output=True)
 
 
 def counted(bench, clients, uids, bursts, events):
-    """Instructions of pgcast, libraries included and the kernel not, for each delivery of bursts that
-    come one by one, of so many events for each uid."""
+    """Instructions of pgcast with libraries and without the kernel, per delivery of consecutive
+    bursts with a number of events per uid."""
     out = BUILD / "callgrind.out"
     dump = BUILD / "callgrind.out.1"
     dump.unlink(missing_ok=True)
@@ -266,11 +282,11 @@ def counted(bench, clients, uids, bursts, events):
         f"--callgrind-out-file={out}"])
     received = 0
     try:
-        load = Load(server, clients, uids)
+        load = Load(server.port, clients, uids)
         writer = server.writer()
         control(server, "-i", "on")
         for burst in bursts:
-            load.expect(events, PATIENCE)
+            load.expect(events, TIMEOUT)
             writer.burst(burst)
             received += load.result()["received"]
         control(server, "-d")

@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a picture."""
+"""Prints the results as a table, and writes them as JSON and as a picture."""
 
 import json
 import os
@@ -43,7 +43,8 @@ DELIVERY = [
 
 WRITING = [
     *((f"tps_{flush}_{n}", f"{n} writer{'s' if n > 1 else ''}, {title}", "transactions/s", True)
-      for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"), ("10ms", "a flush takes 10 ms"))
+      for flush, title in (("disk", "fsync on"), ("2ms", "a flush takes 2 ms"),
+                           ("10ms", "a flush takes 10 ms"))
       for n in (1, 8, 16, 32)),
     ("single_time", "INSERT of one row", "ms", False),
     ("single_cpu", "backend's CPU, INSERT of one row", "µs", False),
@@ -72,7 +73,7 @@ def medians(results, name):
 
 
 def lines_of(results, metrics, who):
-    """Rows of a table: title, unit, and for each competitor its median and its ratio to pgcast's."""
+    """Rows of a table: title, unit, and each competitor's median and ratio to pgcast's."""
     for name, title, unit, _ in metrics:
         found = medians(results, name)
         if not found:
@@ -114,8 +115,9 @@ def machine():
 
 
 def revision():
-    said = subprocess.run(["git", "describe", "--always", "--dirty"], text=True, capture_output=True)
-    return said.stdout.strip() or None
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], text=True,
+                          capture_output=True)
+    return done.stdout.strip() or None
 
 
 # ---- the picture ----
@@ -131,10 +133,10 @@ def text(x, y, words, anchor="start", weight="normal"):
 def bars(y, title, unit, more, found):
     """A group of bars, as long as the values are to the largest one."""
     out = text(10, y, f"{title} ({unit}, {'more' if more else 'less'} is better)", weight="bold")
-    most = max(found.values()) or 1
+    maximum = max(found.values()) or 1
     for one, value in found.items():
         y += BAR + 4
-        width = max(1, value / most * WIDE)
+        width = max(1, value / maximum * WIDE)
         out += text(LEFT - 8, y, TITLES[one], "end")
         out += (f'<rect x="{LEFT}" y="{y - BAR + 3}" width="{width:.1f}" height="{BAR}"'
                 f' fill="{COLORS[one]}"/>\n')
@@ -158,14 +160,14 @@ def picture(results):
 def write(bench, folder):
     if not bench.results:
         return
-    said = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "revision": revision(), "machine": machine(),
-            "rounds": bench.options.rounds, "small": bench.options.small,
-            "rounds_with_losses": bench.lost,
-            "metrics": {name: {who: {"median": statistics.median(values), "all": values}
-                               for who, values in found.items()}
-                        for name, found in bench.results.items()}}
+    results = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "revision": revision(),
+               "machine": machine(), "rounds": bench.options.rounds,
+               "small": bench.options.small, "rounds_with_losses": bench.lost,
+               "metrics": {name: {who: {"median": statistics.median(values), "all": values}
+                                  for who, values in found.items()}
+                           for name, found in bench.results.items()}}
     folder.mkdir(exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(said, indent=1) + "\n")
+    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "bench.md").write_text(tables(bench.results))
     (folder / "bench.svg").write_text(picture(bench.results))
     for name, times in bench.lost.items():

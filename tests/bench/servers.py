@@ -1,24 +1,20 @@
-"""Those who are compared: how each is started, fed, and weighed. Each runs in a process of its own."""
+"""The competitors: how each is started, supplied with rows, and measured, in its own process."""
 
 import contextlib
-import json
 import os
 import re
 import resource
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
-
-from harness import ROOT, Bridge, program, wait_for  # noqa: E402
+from harness import BUILD, Bridge, free_port, wait_for
+from load import Load
 
 HERE = Path(__file__).resolve().parent
-BUILD = Path(program()).parent
 PAD = "x" * 50  # messages come to 200 bytes
 
 
@@ -41,22 +37,22 @@ class Rows:
         self.connection = database.connect()
         self.statement = f"""insert into {table} select 'u' || u, n,
             (extract(epoch from clock_timestamp()) * 1000000)::bigint, '{PAD}'
-            from generate_series(%s::int, %s::int) n, generate_series(%s::int, %s::int) u order by n"""
+            from generate_series(%s::int, %s::int) n, generate_series(%s::int, %s::int) u
+            order by n"""
 
     def _insert(self, batch):
         uid, uids, n, ns = batch
         self.connection.execute(self.statement, (n, n + ns - 1, uid, uid + uids - 1), prepare=True)
 
     def burst(self, batches):
-        """All of it in one transaction; returns when its commit was sent."""
+        """Writes all in one transaction; returns the time at which the commit was sent."""
         with self.connection.transaction():
             for batch in batches:
                 self._insert(batch)
-            began = now_us()
-        return began
+            return now_us()  # the commit follows
 
     def stream(self, batches):
-        """A transaction for each; returns when the first was sent."""
+        """Writes one transaction per batch; returns the time at which the first was sent."""
         began = now_us()
         for batch in batches:
             self._insert(batch)
@@ -79,7 +75,7 @@ class Rows:
 
 
 class Frames:
-    """Writes the same rows to the floor, as pgcast's messages, framed and joined by uid and batch."""
+    """Writes the same rows to the floor: messages of pgcast, framed and joined by uid and batch."""
 
     def __init__(self, pipe):
         self.pipe = pipe
@@ -223,7 +219,7 @@ class Websockets(Process):
 
 
 class Nchan:
-    """nginx with nchan; what feeds it from PostgreSQL is not weighed."""
+    """nginx with nchan; the program between it and PostgreSQL is not measured."""
 
     name, table = "nchan", "tick_notify"
 
@@ -232,11 +228,12 @@ class Nchan:
         self.port = free_port()
         self.folder = tempfile.TemporaryDirectory(prefix="pgcast-")
         config = Path(self.folder.name) / "nginx.conf"
-        config.write_text(NGINX.format(folder=self.folder.name, module=self.module(), port=self.port,
+        config.write_text(NGINX.format(folder=self.folder.name, module=self.module(),
+                                       port=self.port,
                                        user="user root;" if os.getuid() == 0 else ""))
         self.process = subprocess.Popen([self.nginx(), "-e", "stderr", "-c", config],
                                         stdin=subprocess.DEVNULL, preexec_fn=raise_files)
-        wait_for(lambda: answers(self.port), "nginx")
+        wait_for(lambda: accepts(self.port), "nginx")
         self.feed = subprocess.Popen(
             ["/usr/bin/python3", HERE / "nchan_feed.py", database.conninfo(), str(self.port)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -307,18 +304,13 @@ http {{
 """
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
-def answers(port):
+def accepts(port):
     with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False
 
 
-# ---- weighing ----
+# ---- measuring ----
 
 
 def cpu_us(pids):
@@ -336,8 +328,8 @@ def rss_bytes(server, field="VmRSS"):
                for pid in server.pids) * 1024
 
 
-def forget_peak(server):
-    """From now on VmHWM is the most since now."""
+def reset_peak(server):
+    """Makes VmHWM the maximum from now on."""
     for pid in server.pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -349,51 +341,14 @@ def descriptors(server):
 
 
 def settle(server, seconds):
-    """Waits until it has nothing more to do than to ping its clients."""
+    """Waits until the server only pings its clients."""
 
-    def calm():
+    def is_idle():
         before = cpu_us(server.pids)
         time.sleep(0.1)
         return cpu_us(server.pids) - before < 5000
 
-    wait_for(calm, "the server to come to rest", seconds)
-
-
-class Lost(Exception):
-    """Rows were lost, repeated or out of order."""
-
-
-class Load:
-    """The clients."""
-
-    def __init__(self, server, clients, uids):
-        self.process = subprocess.Popen(
-            [BUILD / "tests/bench/load", "127.0.0.1", str(server.port), str(clients), str(uids)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.connected = self._answer()
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("the load client died")
-        return json.loads(line)
-
-    def expect(self, events, seconds, verb="expect"):
-        self.process.stdin.write(f"{verb} {events} {seconds}\n")
-        self.process.stdin.flush()
-        self._answer()
-
-    def result(self):
-        """What came; raises Lost when that was not each row once and in order."""
-        saw = self._answer()
-        wrong = {key: saw[key] for key in ("missing", "gaps", "repeats", "closed") if saw[key]}
-        if wrong:
-            raise Lost(f"not all came as it should: {wrong}")
-        return saw
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
+    wait_for(is_idle, "the server to come to rest", seconds)
 
 
 @contextlib.contextmanager
@@ -402,7 +357,7 @@ def session(start, clients, uids):
     server = start()
     try:
         empty = rss_bytes(server)
-        load = Load(server, clients, uids)
+        load = Load(server.port, clients, uids)
         load.connected["rss"] = rss_bytes(server) - empty
         writer = server.writer()
         try:

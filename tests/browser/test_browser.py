@@ -1,4 +1,4 @@
-"""A real browser: the page that pgcast serves, and the client code of a plain tutorial, unchanged."""
+"""A real browser: the page that pgcast serves, and the unchanged client code of a tutorial."""
 
 import functools
 import http.server
@@ -22,8 +22,9 @@ def browser():
     options.binary_location = "/usr/bin/chromium"
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                     "disable-background-networking", "disable-component-update", "disable-dev-shm-usage",
+        for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+                     "disable-sync", "disable-background-networking", "disable-component-update",
+                     "disable-dev-shm-usage",
                      f"user-data-dir={profile}"):
             options.add_argument(f"--{flag}")
         driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
@@ -33,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def tutorial(bridge):
-    """Serves the tutorial's page, with the bridge's port in the place of 8081; returns its address."""
+    """Serves the tutorial's page with the bridge's port instead of 8081; returns its address."""
     text = (HERE / "tutorial.html").read_text().replace("8081", bridge.address.rsplit(":", 1)[1])
 
     class Page(http.server.BaseHTTPRequestHandler):
@@ -52,30 +53,31 @@ def tutorial(bridge):
         server.shutdown()
 
 
-def told(browser, n):
-    """The first n data that the page has been told."""
-    return wait_for(functools.partial(browser.execute_script, "return taken.length >= arguments[0] && taken", n),
+def received(browser, n):
+    """The data of the messages that the page has received, at least n."""
+    return wait_for(functools.partial(browser.execute_script,
+                                      "return taken.length >= arguments[0] && taken", n),
                     f"{n} messages at the page")
 
 
-def test_the_tutorials_client_works_unchanged(browser, bridge, tutorial, database):
+def test_tutorial_client_works_unchanged(browser, bridge, tutorial, database):
     database.execute("insert into log(uid, action) values ('u1', 'earlier'), ('u2', 'not mine')")
     bridge.settle(database)
     browser.get(tutorial + "?uid=u1")
-    assert [row["action"] for row in told(browser, 1)[0]] == ["earlier"]
+    assert [row["action"] for row in received(browser, 1)[0]] == ["earlier"]
     database.execute("insert into log(uid, action) values ('u1', 'now')")
-    assert told(browser, 2)[1]["action"] == "now"
+    assert received(browser, 2)[1]["action"] == "now"
     database.execute("update log set action = 'changed' where action = 'now'")
-    assert told(browser, 3)[2]["action"] == "changed"
+    assert received(browser, 3)[2]["action"] == "changed"
     database.execute("delete from log where action = 'changed'")
-    assert told(browser, 4)[3]["action"] == "changed"
+    assert received(browser, 4)[3]["action"] == "changed"
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 50)")
-    assert len(told(browser, 54)) == 54
+    assert len(received(browser, 54)) == 54
     database.execute("delete from log where uid = 'u1'")
-    gone = told(browser, 105)[54:]
-    assert len({row["id"] for row in gone}) == 51
+    deleted = received(browser, 105)[54:]
+    assert len({row["id"] for row in deleted}) == 51
     database.execute("truncate log")
-    assert told(browser, 106)[105] is None
+    assert received(browser, 106)[105] is None
     raw = [json.loads(text) for text in browser.execute_script("return raw")]
     assert all("data" in message for message in raw)
     assert [m["op"] for m in raw] == ["init", "insert", "update", "delete"] + 50 * ["insert"] \
@@ -89,14 +91,15 @@ def page(start, database, browser):
     browser.get(f"http://{bridge.address}/#u1")
     wait_state(browser, "live")
     yield bridge
-    complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    complaints = [entry["message"] for entry in browser.get_log("browser")
+                  if entry["level"] == "SEVERE"]
     browser.get("about:blank")
     assert [text for text in complaints if "WebSocket connection" not in text] == []
 
 
 def wait_state(browser, state):
-    wait_for(lambda: browser.execute_script("return document.getElementById('state').dataset.state") == state,
-             f"the page to be {state}")
+    look = "return document.getElementById('state').dataset.state"
+    wait_for(lambda: browser.execute_script(look) == state, f"the page to be {state}")
 
 
 def wait_actions(browser, *actions):
@@ -114,11 +117,12 @@ def wait_actions(browser, *actions):
         assert seen == list(actions)
 
 
-def test_the_page_shows_the_live_log(page, browser, database):
+def test_page_shows_live_log(page, browser, database):
     wait_actions(browser)
     database.execute("insert into log(uid, action) values ('u1', 'one'), ('u2', 'not mine')")
     wait_actions(browser, "one")
-    database.execute("insert into log(uid, action, detail) values ('u1', '<b>two</b>', '{\"a\": 1}')")
+    database.execute("insert into log(uid, action, detail)"
+                     " values ('u1', '<b>two</b>', '{\"a\": 1}')")
     wait_actions(browser, "<b>two</b>", "one")
     database.execute("update log set action = 'first' where action = 'one'")
     wait_actions(browser, "<b>two</b>", "first")
@@ -128,7 +132,7 @@ def test_the_page_shows_the_live_log(page, browser, database):
     wait_actions(browser)
 
 
-def test_the_page_changes_to_another_uid(page, browser, database):
+def test_page_changes_uid(page, browser, database):
     database.execute("insert into log(uid, action) values ('u1', 'one'), ('u2', 'two')")
     wait_actions(browser, "one")
     browser.find_element("id", "uid").clear()
@@ -138,7 +142,7 @@ def test_the_page_changes_to_another_uid(page, browser, database):
     wait_state(browser, "live")
 
 
-def test_the_page_comes_back_by_itself(page, browser, database, start):
+def test_page_reconnects(page, browser, database, start):
     database.execute("insert into log(uid, action) values ('u1', 'one')")
     wait_actions(browser, "one")
     address = page.address

@@ -1,8 +1,8 @@
-"""A client far away, in the network namespace that it is started in: half a handshake, and the rest when told.
+"""A client that stops halfway through the TCP handshake and completes it on request.
 
-Loopback has no distance, since a handshake is through before connect() returns. So this one speaks
-TCP itself, over a tun device. usage: far.py PORT; it prints "halfway", reads a line, goes on, and
-prints what it is answered, or "reset".
+On loopback a handshake is complete before connect() returns, so this client implements TCP itself,
+on a tun device of its network namespace. usage: far.py PORT; it prints "halfway", reads a line,
+continues, and prints the first line of the answer, "reset" or "nothing".
 """
 
 import fcntl
@@ -26,17 +26,19 @@ def checksum(data):
 
 def packet(port, seq, ack, flags, payload=b""):
     def tcp(check):
-        return struct.pack("!HHIIBBHHH", 4321, port, seq, ack, 5 << 4, flags, 65535, check, 0) + payload
+        head = struct.pack("!HHIIBBHHH", 4321, port, seq, ack, 5 << 4, flags, 65535, check, 0)
+        return head + payload
 
     def ip(check):
-        return struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 1, 0, 64, 6, check) + HERE + THERE
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 1, 0, 64, 6, check)
+        return head + HERE + THERE
 
     pseudo = HERE + THERE + struct.pack("!BBH", 0, 6, 20 + len(payload))
     return ip(checksum(ip(0))) + tcp(checksum(pseudo + tcp(0)))
 
 
 def receive(device):
-    """The next TCP packet for us: its number, flags and payload; None after a while without."""
+    """The number, flags and payload of the next TCP packet; None after 5 s without one."""
     while select.select([device], [], [], 5)[0]:
         data = os.read(device, 65536)
         if data[0] >> 4 != 4 or data[9] != 6 or data[16:20] != HERE:

@@ -1,4 +1,4 @@
-"""script/demo: one command, a page that lives, and nothing left behind."""
+"""script/demo shows a live page and removes everything when it ends."""
 
 import json
 import os
@@ -15,12 +15,12 @@ import websockets
 from harness import ROOT, environment, eventually
 
 
-def ours(session):
-    """The processes of a session or of those begun in it, by what environment they carry."""
+def processes(variable):
+    """The command lines of the processes that have this variable in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if session in (folder / "environ").read_bytes():
+            if variable in (folder / "environ").read_bytes():
                 found.append((folder / "cmdline").read_bytes())
         except OSError:
             continue
@@ -28,26 +28,26 @@ def ours(session):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_demo_runs_and_leaves_nothing(number, folder):
+async def test_demo_cleans_up_after_signal(number, folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         await run_demo(number, folder, taken.getsockname()[1])
 
 
 async def run_demo(number, folder, taken):
     mark = f"DEMO_MARK={os.urandom(8).hex()}"
-    said = open(folder / "said", "w+")
-    demo = subprocess.Popen([ROOT / "script/demo", str(taken)], env=environment() | dict([mark.split("=")]), text=True,
-                            stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
-
-    def text():
-        return (folder / "said").read_text()
+    output = folder / "output"
+    with output.open("w") as file:
+        demo = subprocess.Popen(
+            [ROOT / "script/demo", str(taken)], env=environment() | dict([mark.split("=")]),
+            text=True, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
 
     try:
-        await eventually(lambda: "http://" in text() or demo.poll() is not None, "the demo's address", 180)
-        assert demo.poll() is None, text()
-        url = re.search(r"http://\S+/", text())[0]
+        await eventually(lambda: "http://" in output.read_text() or demo.poll() is not None,
+                         "the demo's address", 180)
+        assert demo.poll() is None, output.read_text()
+        url = re.search(r"http://\S+/", output.read_text())[0]
         assert not url.endswith(f":{taken}/")
-        cluster = re.search(r"host=(/tmp/\S+)", text())[1]
+        cluster = re.search(r"host=(/tmp/\S+)", output.read_text())[1]
         assert "<title>" in urllib.request.urlopen(url).read().decode()
         async with websockets.connect(url.replace("http", "ws", 1) + "?uid=alice") as socket:
             message = json.loads(await socket.recv())
@@ -57,9 +57,8 @@ async def run_demo(number, folder, taken):
         os.killpg(demo.pid, number) if number == signal.SIGINT else demo.send_signal(number)
         assert demo.wait(30) == 0
         assert not os.path.exists(cluster)
-        await eventually(lambda: ours(mark.encode()) == [], "the demo's processes to be gone")
+        await eventually(lambda: processes(mark.encode()) == [], "the demo's processes to end")
     finally:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGTERM)
             demo.wait(30)
-        said.close()

@@ -1,66 +1,12 @@
-"""init: a snapshot at one point of the stream, with nothing missing behind it and nothing twice."""
+"""init answers with a snapshot at one point of the stream: no change is missing or repeated."""
 
 import asyncio
 import contextlib
-import threading
 
-import pytest
-
-
-def replay(messages):
-    """The table as a client sees it that applies an init's answer and then every change."""
-    answer, *changes = messages
-    rows = {row["id"]: row["detail"] for row in answer["data"]}
-    for message in changes:
-        row = message["data"]
-        if message["op"] == "insert":
-            assert row["id"] not in rows, f"row {row['id']} came twice"
-        else:
-            assert row["id"] in rows, f"row {row['id']} was never told"
-        if message["op"] == "delete":
-            del rows[row["id"]]
-        else:
-            assert message["op"] != "update" or message["old"]["detail"] == rows[row["id"]]
-            rows[row["id"]] = row["detail"]
-    return rows
+from stream import replay, table, writing
 
 
-@contextlib.contextmanager
-def writing(database, uid="u1", threads=3):
-    """Writers that insert, update and delete rows of the uid, with some work rolled back."""
-    stop = threading.Event()
-    count = [0]
-
-    def write():
-        with database.connect() as connection:
-            while not stop.is_set():
-                with connection.transaction():
-                    new = connection.execute("insert into log(uid, detail) values (%s, '0') returning id",
-                                             (uid,)).fetchone()[0]
-                    connection.execute("update log set detail = '1' where id = %s", (new,))
-                with connection.transaction(force_rollback=True):
-                    connection.execute("insert into log(uid) values (%s)", (uid,))
-                if new % 3 == 0:
-                    connection.execute("delete from log where id = %s", (new,))
-                count[0] += 1
-
-    running = [threading.Thread(target=write) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    try:
-        yield count
-    finally:
-        stop.set()
-        for thread in running:
-            thread.join()
-
-
-def table(database, uid="u1"):
-    with database.connect() as connection:
-        return dict(connection.execute("select id, detail from log where uid = %s", (uid,)).fetchall())
-
-
-async def test_init_brings_the_newest_rows_oldest_first(bridge, database):
+async def test_init_sends_newest_rows_oldest_first(bridge, database):
     database.execute("insert into log(uid) select 'u' || n % 2 from generate_series(1, 300) n")
     bridge.settle(database)
     async with bridge.client("u1") as client:
@@ -72,13 +18,13 @@ async def test_init_brings_the_newest_rows_oldest_first(bridge, database):
     assert {row["uid"] for row in answer["data"]} == {"u1"}
 
 
-async def test_init_of_a_uid_without_rows_is_empty(bridge):
+async def test_init_without_rows_is_empty(bridge):
     async with bridge.client("nobody") as client:
         await client.init()
         assert await client.next() == {"type": "log", "op": "init", "data": []}
 
 
-async def test_init_limit_is_the_tables(bridge, database):
+async def test_init_limit_of_table(bridge, database):
     database.execute("select pgcast.watch('log', init_limit => 3)",
                      "insert into log(uid) select 'u1' from generate_series(1, 10)")
     bridge.settle(database)
@@ -87,7 +33,7 @@ async def test_init_limit_is_the_tables(bridge, database):
         assert [row["id"] for row in (await client.next())["data"]] == [8, 9, 10]
 
 
-async def test_init_may_be_asked_again(bridge, database):
+async def test_init_repeated(bridge, database):
     async with bridge.client() as client:
         for n in range(3):
             await client.init()
@@ -96,7 +42,7 @@ async def test_init_may_be_asked_again(bridge, database):
             assert (await client.next())["op"] == "insert"
 
 
-async def test_init_of_types_that_differ_are_told_apart(bridge, database):
+async def test_init_of_two_types(bridge, database):
     database.execute("create table note(uid text, text text)", "select pgcast.watch('note')",
                      "insert into note values ('u1', 'a')", "insert into log(uid) values ('u1')")
     bridge.settle(database)
@@ -108,8 +54,7 @@ async def test_init_of_types_that_differ_are_told_apart(bridge, database):
     assert answers["log"][0]["uid"] == "u1"
 
 
-@pytest.mark.parametrize("round", range(3))
-async def test_init_amid_writers_misses_nothing_and_repeats_nothing(bridge, database, round):
+async def test_init_during_writes_is_exact(bridge, database):
     database.execute("select pgcast.watch('log', init_limit => 100000)",
                      "insert into log(uid, detail) select 'u1', '0' from generate_series(1, 50)")
     async with contextlib.AsyncExitStack() as stack:
@@ -129,7 +74,7 @@ async def test_init_amid_writers_misses_nothing_and_repeats_nothing(bridge, data
         assert replay(client.seen[ops.index("init"):-1]) == expected
 
 
-async def test_who_joins_a_heavy_stream_gets_all_that_commits_after_the_handshake(bridge, database):
+async def test_join_during_writes_receives_all_later_commits(bridge, database):
     async with contextlib.AsyncExitStack() as stack:
         clients = []
         with writing(database) as count:
@@ -144,8 +89,8 @@ async def test_who_joins_a_heavy_stream_gets_all_that_commits_after_the_handshak
         for client in clients:
             await client.until(lambda message: message.get("data") == "the end")
     for client in clients:
-        owed = database.value("""select array_agg(id) from pgcast.event
+        due = database.value("""select array_agg(id) from pgcast.event
             where not pg_visible_in_snapshot(xid, %s::pg_snapshot)""", client.snapshot)
         got = [message["id"] for message in client.seen]
         assert len(got) == len(set(got))
-        assert set(owed) <= set(got)
+        assert set(due) <= set(got)

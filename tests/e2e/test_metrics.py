@@ -1,4 +1,4 @@
-"""What /metrics counts, in stories where each number is known."""
+"""The metrics, in situations where each number is known."""
 
 import contextlib
 import re
@@ -7,14 +7,13 @@ import socket
 
 import websockets
 
-from harness import PATIENCE, ROOT, eventually, wait_for
+from harness import ROOT, TIMEOUT, eventually, wait_for
 from raw import Raw
-from test_protocol import handshake
-from test_resume import cursor_now
+from stream import cursor_now
 
 
 class Counted:
-    """What has been added to the metrics since."""
+    """Differences from the metrics at its creation."""
 
     def __init__(self, bridge):
         self.bridge, self.before = bridge, bridge.metrics()
@@ -23,20 +22,22 @@ class Counted:
         return self.bridge.metrics()[f"pgcast_{name}"] - self.before[f"pgcast_{name}"]
 
 
-def test_each_metric_is_looked_at_by_a_test():
-    """A new row of the table comes with a test that reads it."""
-    names = re.findall(r'^METRIC\(\w+, \w+, "(\w+)"', (ROOT / "src/base/metrics.def").read_text(), re.M)
+def test_metrics_are_all_tested():
+    """A test has to read each metric of the table."""
+    table = (ROOT / "src/base/metrics.def").read_text()
+    names = re.findall(r'^METRIC\(\w+, \w+, "(\w+)"', table, re.M)
     tests = "".join(file.read_text() for folder in ("e2e", "fault")
                     for file in (ROOT / "tests" / folder).glob("test_*.py"))
     assert len(names) > 20
     assert [name for name in names if not re.search(rf"""(["']|pgcast_){name}["']""", tests)] == []
 
 
-async def test_events_are_delivered_once_to_each_client_that_wants_them(bridge, database):
+async def test_deliveries_total_counts_events_per_client(bridge, database):
     counted = Counted(bridge)
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(bridge.client(uid, types=types)) for uid, types in
-                   (("u1", None), ("u1", None), ("u1", "log"), ("u1", "chat"), ("u2", None))]
+        clients = [await stack.enter_async_context(bridge.client(uid, types=types))
+                   for uid, types in (("u1", None), ("u1", None), ("u1", "log"), ("u1", "chat"),
+                                      ("u2", None))]
         database.execute("insert into log(uid) select 'u1' from generate_series(1, 7)",
                          "insert into log(uid) values ('u2'), ('u3'), (null)")
         database.publish(None, "for all", type="chat")
@@ -49,15 +50,15 @@ async def test_events_are_delivered_once_to_each_client_that_wants_them(bridge, 
         assert counted["deliveries_total"] == 2 * 8 + 7 + 1 + 2
 
 
-async def test_clients_that_are_refused_have_not_joined(start, database):
+async def test_joins_total_excludes_refused_clients(start, database):
     bridge = start(database, max_clients_per_uid=1)
     async with bridge.client(), bridge.client() as second, bridge.client("u2"):
         assert (await second.closed())[0] == 4409
         assert bridge.metrics()["pgcast_joins_total"] == 2
 
 
-def test_sent_bytes_are_what_clients_read(start, database):
-    """Hello, rows, cursors, answers and pieces of long messages: every byte behind the handshake."""
+def test_sent_bytes_total_equals_bytes_read(start, database):
+    """All bytes after the handshake: hello, rows, cursors, answers, fragments of long messages."""
     bridge = start(database, ping_interval="1h")
     with Raw(bridge) as plain, Raw(bridge, Sec_WebSocket_Protocol="pgcast.v1") as v1, \
             Raw(bridge, "") as refused:
@@ -73,7 +74,7 @@ def test_sent_bytes_are_what_clients_read(start, database):
         assert bridge.metrics()["pgcast_sent_bytes_total"] > 3 * 200000
 
 
-async def test_what_was_missed_is_counted_when_it_is_fetched(bridge, database):
+async def test_caught_up_events_total_counts_missed_events(bridge, database):
     cursor = await cursor_now(bridge, database)
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 7)",
                      "insert into log(uid) select 'u2' from generate_series(1, 100)")
@@ -81,17 +82,18 @@ async def test_what_was_missed_is_counted_when_it_is_fetched(bridge, database):
     counted = Counted(bridge)
     async with bridge.client(v1=True, since=cursor) as client:
         await client.take(7)
-        await client.told_cursor()
+        await client.latest_cursor()
     assert counted["caught_up_events_total"] == counted["deliveries_total"] == 7
     assert counted["events_total"] == 0
     assert counted["resumes_total"] == 1
 
 
-async def test_messages_are_counted_and_so_are_bad_ones(bridge):
+async def test_bad_messages_total_counts_invalid_messages(bridge):
     async with bridge.client() as plain, bridge.client(v1=True) as v1:
         counted = Counted(bridge)
         for client in plain, v1:
-            for text in "{", '{"cmd":"nonsense"}', '{"cmd":"init"}', '{"cmd":"init","type":"no such table"}':
+            for text in ("{", '{"cmd":"nonsense"}', '{"cmd":"init"}',
+                         '{"cmd":"init","type":"no such table"}'):
                 await client.send(text)
             await client.init()
             await client.until(lambda message: message["op"] == "init")
@@ -99,42 +101,46 @@ async def test_messages_are_counted_and_so_are_bad_ones(bridge):
         assert counted["bad_messages_total"] == 2 * 4
 
 
-async def test_handshakes_that_are_refused_are_counted(start, database):
+async def test_handshakes_refused_total_counts_each_reason(start, database):
     bridge = start(database, max_clients=1)
-    for headers in ({"Origin": "http://evil.example"}, {"Sec_WebSocket_Version": "8"}, {"Upgrade": "h2c"},
+    for headers in ({"Origin": "http://evil.example"}, {"Sec_WebSocket_Version": "8"},
+                    {"Upgrade": "h2c"},
                     {"Sec_WebSocket_Protocol": "chat"}):
-        status, _, connection = handshake(bridge.address, **headers)
-        assert status in (400, 403, 426)
-        connection.close()
-    async with websockets.connect(f"ws://{bridge.address}/") as socket:  # told why behind the handshake
+        with Raw(bridge, status=None, **headers) as client:
+            assert client.status in (400, 403, 426)
+    async with websockets.connect(f"ws://{bridge.address}/") as socket:
         await socket.wait_closed()
         assert socket.close_code == 4400
     assert bridge.metrics()["pgcast_handshakes_refused_total"] == 4
     async with bridge.client():
-        assert handshake(bridge.address)[0] == 503
+        with Raw(bridge, status=503):
+            pass
         assert bridge.metrics()["pgcast_handshakes_refused_total"] == 5
 
 
-def test_waiting_for_descriptors_is_counted(bridge):
-    """It says so each time that it has tried in vain."""
+def test_accept_pauses_total_without_free_descriptors(bridge):
+    """The bridge logs each failed attempt to accept."""
     usual = resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE)
     host, port = bridge.address.rsplit(":", 1)
     resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, (0, usual[1]))
     try:
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as early:
+        with socket.create_connection((host, int(port)), timeout=TIMEOUT) as early:
             early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            wait_for(lambda: len(bridge.lines("could not accept connections")) > 1, "it to have tried again")
+            wait_for(lambda: len(bridge.lines("could not accept connections")) > 1,
+                     "a second attempt")
             resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, usual)
             assert early.recv(12) == b"HTTP/1.1 404"
     finally:
         resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, usual)
     pauses = bridge.metrics()["pgcast_accept_pauses_total"]
-    wait_for(lambda: pauses == len(bridge.lines("could not accept connections")), "each to have been logged")
+    wait_for(lambda: pauses == len(bridge.lines("could not accept connections")),
+             "each attempt to be logged")
 
 
-async def test_each_commit_at_rest_rings_once(bridge, database):
+async def test_bells_total_at_rest_is_one_per_commit(bridge, database):
     def asleep():
-        return database.value("""select exists (select from pg_locks l join pg_database d on d.oid = l.database
+        return database.value("""select exists (
+            select from pg_locks l join pg_database d on d.oid = l.database
             where locktype = 'advisory' and mode = 'ExclusiveLock' and granted
             and datname = current_database())""")
 
@@ -145,24 +151,25 @@ async def test_each_commit_at_rest_rings_once(bridge, database):
             database.execute("insert into log(uid) values ('u1')")
             await client.next()
             assert counted["bells_total"] == n
-        assert asleep(), "so few do not wake it for good"
+        assert asleep(), "so few notifications do not keep the bridge awake"
     assert bridge.metrics()["pgcast_sleeps_total"] == 1
 
 
-def test_the_notification_queue_is_looked_at(start, database):
-    """It fills up while a listener of somebody else sits in a transaction."""
+def test_notification_queue_usage_with_idle_listener(start, database):
+    """The queue fills up while another listener is idle in a transaction."""
     bridge = start(database, prune_interval="1s")
 
-    def told():
+    def metric():
         return bridge.metrics()["pgcast_notification_queue_usage_ratio"]
 
     with database.connect() as listener:
         listener.execute("listen others")
         listener.execute("begin")
         listener.execute("select 1")
-        database.execute("select pg_notify('others', n || repeat('x', 7000)) from generate_series(1, 500) n")
+        database.execute("""select pg_notify('others', n || repeat('x', 7000))
+            from generate_series(1, 500) n""")
         usage = database.value("select round(pg_notification_queue_usage()::numeric, 6)::float8")
         assert usage > 0.0001
-        wait_for(lambda: told() == usage, "the queue to be looked at")
+        wait_for(lambda: metric() == usage, "the bridge to read the usage")
         listener.execute("rollback")
-    wait_for(lambda: told() == 0, "the queue to be empty")
+    wait_for(lambda: metric() == 0, "the queue to be empty")

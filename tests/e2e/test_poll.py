@@ -1,4 +1,4 @@
-"""Where nobody rings the bell: as set, behind a transaction pooler, on a standby."""
+"""Bridges that poll: as configured, behind a pooler, on a standby."""
 
 import asyncio
 import contextlib
@@ -7,34 +7,33 @@ import psycopg
 import pytest
 
 from harness import Pooler, Standby, eventually, wait_for
-from test_init import replay, table, writing
-from test_resume import cursor_now, data, ids, leave
+from stream import current_cursor, cursor_now, data, ids, replay, table, writing
 
 
 @pytest.fixture(scope="module")
 def standby(cluster):
-    made = Standby(cluster)
-    yield made
-    made.remove()
+    with Standby(cluster) as made:
+        yield made
 
 
 @pytest.fixture
 def replica(start, standby, database):
-    """A bridge on the standby of the test's database."""
+    """A bridge on the standby."""
     return start(standby.conninfo(database.name, "bridge"), poll_interval="5ms")
 
 
-async def all_of_it_works(bridge, database):
-    """Live, init, broadcast, bulk, and resuming."""
+async def check_delivery(bridge, database):
+    """Live events, init, a broadcast, a bulk load, and resuming."""
     async with bridge.client(v1=True) as client:
         await client.init()
         await client.until(lambda message: message["op"] == "init")
         with writing(database, threads=2) as count:
-            await eventually(lambda: count[0] > 50, "the writers to have written")
-        database.execute("insert into log(uid, detail) select 'u1', '0' from generate_series(1, 2500)")
+            await eventually(lambda: count[0] > 50, "the writers")
+        database.execute("""insert into log(uid, detail)
+            select 'u1', '0' from generate_series(1, 2500)""")
         database.publish(None, "for all")
         await client.before_marker(database)
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     log = [message for message in client.seen if message["type"] == "log"]
     assert replay(log) == table(database)
     assert len(ids(client.seen)) == len(set(ids(client.seen)))
@@ -45,64 +44,59 @@ async def all_of_it_works(bridge, database):
         assert data(await client.before_marker(database)) == ["missed"]
 
 
-async def test_polling_as_set_needs_no_bell(start, database):
+async def test_poll_as_configured(start, database):
     bridge = start(database, source="poll", poll_interval="5ms")
     assert bridge.lines("polling every 5 ms")
-    await all_of_it_works(bridge, database)
+    await check_delivery(bridge, database)
     metrics = bridge.metrics()
     assert metrics["pgcast_bells_total"] == metrics["pgcast_sleeps_total"] == 0
-    assert database.value("select count(*) from pgcast.bridge") == 0, "no writer looks for a bridge"
+    assert database.value("select count(*) from pgcast.bridge") == 0, "writers would notify it"
 
 
-async def test_a_transaction_pooler_is_found_out(start, cluster, database):
-    pooler = Pooler(cluster)
-    try:
+async def test_poll_behind_transaction_pooler(start, cluster, database):
+    with Pooler(cluster) as pooler:
         bridge = start(pooler.conninfo(database), poll_interval="5ms")
         assert bridge.wait_line("pooler")
-        await all_of_it_works(bridge, database)
+        await check_delivery(bridge, database)
         sessions = database.value("""select count(*) from pg_stat_activity
             where usename = 'bridge' and datname = current_database()""")
-        assert sessions > 1, "so it has not had one session for itself"
+        assert sessions > 1, "the bridge uses several sessions"
         assert bridge.metrics()["pgcast_database_connects_total"] == 1
         assert not bridge.lines("error")
-    finally:
-        pooler.stop()
 
 
-def test_sessions_of_a_pooler_are_left_as_they_were(start, cluster, database):
-    """They are not the bridge's own: who comes after it would have its settings."""
-    pooler = Pooler(cluster)
-    try:
+def test_poll_leaves_settings_of_pooler_sessions(start, cluster, database):
+    """A setting would remain for the next client of the pooler."""
+    with Pooler(cluster) as pooler:
         bridge = start(pooler.conninfo(database), poll_interval="5ms")
         turns = bridge.metrics()["pgcast_turns_total"]
-        wait_for(lambda: bridge.metrics()["pgcast_turns_total"] > turns + 20, "each session to have had its turn")
-        with psycopg.connect(pooler.conninfo(database), autocommit=True, prepare_threshold=None) as neighbour:
-            seen = {neighbour.execute("""select pg_backend_pid(), string_agg(name || '=' || setting, ' ' order by name)
+        wait_for(lambda: bridge.metrics()["pgcast_turns_total"] > turns + 20,
+                 "a turn in each session")
+        with psycopg.connect(pooler.conninfo(database), autocommit=True,
+                             prepare_threshold=None) as other:
+            seen = {other.execute("""
+                select pg_backend_pid(), string_agg(name || '=' || setting, ' ' order by name)
                 from pg_settings where source = 'session'
-                and name not in ('client_encoding', 'TimeZone', 'application_name')""").fetchone() for _ in range(12)}
+                and name not in ('client_encoding', 'TimeZone', 'application_name')""").fetchone()
+                    for _ in range(12)}
         assert len(seen) > 1 and {settings for _, settings in seen} == {None}
-    finally:
-        pooler.stop()
 
 
-async def test_who_pools_sessions_is_served_too(start, cluster, database):
-    pooler = Pooler(cluster, mode="session")
-    try:
+async def test_poll_behind_session_pooler(start, cluster, database):
+    with Pooler(cluster, mode="session") as pooler:
         bridge = start(pooler.conninfo(database), poll_interval="5ms")
         async with bridge.client() as client:
             database.publish("u1", 1)
             assert (await client.next())["data"] == 1
-    finally:
-        pooler.stop()
 
 
-async def test_a_standby_carries_a_bridge(replica, database):
+async def test_standby_serves_clients(replica, database):
     assert replica.lines("standby")
-    await all_of_it_works(replica, database)
+    await check_delivery(replica, database)
 
 
-async def test_a_standby_tells_concurrent_transactions_once_each(replica, database):
-    """Where PostgreSQL does not say what is in progress: long ones, late ones, rolled back ones."""
+async def test_standby_delivers_concurrent_transactions_once(replica, database):
+    """A standby has no list of running transactions: long, late and rolled back ones."""
     async with replica.client(v1=True) as client:
         with contextlib.ExitStack() as stack:
             open_ones = [stack.enter_context(database.connect()) for _ in range(6)]
@@ -111,19 +105,19 @@ async def test_a_standby_tells_concurrent_transactions_once_each(replica, databa
                     writer.execute("begin")
                     writer.execute("select pgcast.publish('u1', 'late', to_json(%s::int))", (n,))
                     before = count[0]
-                    await eventually(lambda: count[0] > before + 20, "others to commit")
+                    await eventually(lambda: count[0] > before + 20, "other commits")
                 for n in 3, 0, 5, 1, 4:
                     open_ones[n].execute("commit")
                     before = count[0]
-                    await eventually(lambda: count[0] > before + 20, "others to commit")
+                    await eventually(lambda: count[0] > before + 20, "other commits")
                 open_ones[2].execute("rollback")
         await client.before_marker(database)
-    owed = database.value("select array_agg(id) from pgcast.event where uid = 'u1'")
-    assert sorted(ids(client.seen)) == sorted(owed)
+    due = database.value("select array_agg(id) from pgcast.event where uid = 'u1'")
+    assert sorted(ids(client.seen)) == sorted(due)
     assert [m["data"] for m in client.seen if m["type"] == "late"] == [3, 0, 5, 1, 4]
 
 
-async def test_init_on_a_standby_is_exact(replica, database):
+async def test_standby_init_during_writes_is_exact(replica, database):
     database.execute("select pgcast.watch('log', init_limit => 100000)",
                      "insert into log(uid, detail) select 'u1', '0' from generate_series(1, 50)")
     with database.connect() as long:
@@ -148,8 +142,8 @@ async def test_init_on_a_standby_is_exact(replica, database):
         assert len(ids(log)) == len(set(ids(log)))
 
 
-async def test_pages_on_a_standby_lose_nothing_behind_a_long_transaction(replica, database):
-    """What is visible there is more than all below the oldest transaction in progress."""
+async def test_standby_catchup_during_long_transaction(replica, database):
+    """More is visible there than the transactions below the oldest one in progress."""
     cursor = await cursor_now(replica, database)
     with database.connect() as long:
         long.execute("begin")
@@ -162,16 +156,17 @@ async def test_pages_on_a_standby_lose_nothing_behind_a_long_transaction(replica
             await client.before_marker(database)
             long.execute("commit")
             await client.before_marker(database)
-            latest = await client.told_cursor()
-        owed = database.value("select array_agg(id order by id) from pgcast.event where uid = 'u1' and id > 1")
+            latest = await client.latest_cursor()
+        due = database.value("""select array_agg(id order by id) from pgcast.event
+            where uid = 'u1' and id > 1""")
         assert len(ids(client.seen)) == len(set(ids(client.seen)))
-        assert sorted(ids(client.seen)) == owed
+        assert sorted(ids(client.seen)) == due
     database.publish("u1", "missed")
     async with replica.client(v1=True, since=latest) as client:
         assert data(await client.before_marker(database)) == ["missed"]
 
 
-async def test_cursors_of_the_primary_resume_on_the_standby_and_back(replica, start, database):
+async def test_standby_and_primary_exchange_cursors(replica, start, database):
     primary = start(database)
     bridges, got = [primary, replica], []
     cursor = await cursor_now(primary, database)
@@ -188,14 +183,14 @@ async def test_cursors_of_the_primary_resume_on_the_standby_and_back(replica, st
             async with bridges[(turn + 1) % 2].client(v1=True, since=cursor) as client:
                 assert client.hello["resumed"] is True
                 await client.until(lambda m: m.get("data") == f"after {n}")
-                cursor = await client.told_cursor()
+                cursor = await client.latest_cursor()
                 got += data(client.seen)
     assert got == [2, "before 2", "after 2", 0, "before 0", "after 0", 3, "before 3", "after 3",
                    1, "before 1", "after 1"]
 
 
-async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, database):
-    """Transactions that wrote nothing of ours, or were rolled back, look like ones in progress at first."""
+async def test_standby_position_omits_ended_transactions(replica, database):
+    """Transactions that wrote no events or were rolled back look at first as if in progress."""
     with database.connect() as long:
         long.execute("begin")
         long.execute("select pgcast.publish('u1', 'late', '0')")
@@ -205,8 +200,8 @@ async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, d
 
         attempts = 0
         while cursor.count(".") != 4:
-            cursor, attempts = await leave(replica), attempts + 1
-            assert attempts < 500, "a cursor has to name the one transaction in progress, and no more"
+            cursor, attempts = await current_cursor(replica), attempts + 1
+            assert attempts < 500, "the cursor names more than the one transaction in progress"
         database.publish("u1", "after")
         long.execute("commit")
     replica.settle(database)
@@ -215,10 +210,10 @@ async def test_positions_on_a_standby_do_not_grow_with_what_has_ended(replica, d
         assert data(await client.before_marker(database)) == [0, "after"]
 
 
-async def test_a_standby_that_lags_waits_for_what_a_cursor_names(standby, replica, start, database):
+async def test_standby_waits_for_position_of_cursor(standby, replica, start, database):
     primary = start(database)
 
-    async def come_back(cursor):
+    async def resume(cursor):
         async with replica.client(v1=True, since=cursor) as client:
             return client.hello["resumed"], data(await client.before_marker(database))
 
@@ -227,16 +222,18 @@ async def test_a_standby_that_lags_waits_for_what_a_cursor_names(standby, replic
         try:
             cursor = await cursor_now(primary, database)
             database.publish("u1", "missed")
-            coming = asyncio.create_task(come_back(cursor))
-            await eventually(lambda: replica.metrics()["pgcast_clients"] == 1, "the client to be there")
-            turns = replica.metrics()["pgcast_pages_total"]
-            await eventually(lambda: replica.metrics()["pgcast_pages_total"] > turns + 3, "it to be looked for")
+            resuming = asyncio.create_task(resume(cursor))
+            await eventually(lambda: replica.metrics()["pgcast_clients"] == 1,
+                             "the client to connect")
+            pages = replica.metrics()["pgcast_pages_total"]
+            await eventually(lambda: replica.metrics()["pgcast_pages_total"] > pages + 3,
+                             "some more attempts")
         finally:
             admin.execute("select pg_wal_replay_resume()")
-    assert await coming == (True, ["missed"])
+    assert await resuming == (True, ["missed"])
 
 
-async def test_what_the_primary_prunes_is_gone_on_the_standby(replica, database):
+async def test_standby_follows_pruning_of_primary(replica, database):
     old = await cursor_now(replica, database)
     database.publish("u1", "missed")
     fresh = await cursor_now(replica, database)
@@ -245,7 +242,7 @@ async def test_what_the_primary_prunes_is_gone_on_the_standby(replica, database)
         async with replica.client(v1=True, since=fresh) as client:
             assert client.hello["resumed"] is True
             assert await client.before_marker(database) == []
-        # That marker was behind the pruning.
+        # The marker of that client was published after the pruning.
         async with replica.client(v1=True, since=old) as client:
             assert client.hello["resumed"] is False
             assert (await client.next())["reason"] == "pruned"
@@ -253,17 +250,17 @@ async def test_what_the_primary_prunes_is_gone_on_the_standby(replica, database)
         assert data(await bystander.until(lambda m: m["op"] == "publish")) == ["live"]
 
 
-async def test_a_standby_that_is_promoted_goes_on(start, cluster, database):
-    standby = Standby(cluster)
-    try:
-        bridge = start(standby.conninfo(database.name, "bridge"), prune_interval="1s", poll_interval="5ms")
+async def test_standby_promotion_loses_nothing(start, cluster, database):
+    with Standby(cluster) as standby:
+        bridge = start(standby.conninfo(database.name, "bridge"), prune_interval="1s",
+                       poll_interval="5ms")
         async with bridge.client(v1=True) as client:
             database.publish("u1", "before")
             assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == "before"
-            cursor = await client.told_cursor()
+            cursor = await client.latest_cursor()
             standby.promote()
-            await eventually(lambda: bridge.lines("promoted"), "the bridge to notice")
-            await eventually(bridge.ready, "the bridge to be set up anew")
+            await eventually(lambda: bridge.lines("promoted"), "the bridge to notice the promotion")
+            await eventually(bridge.ready, "the bridge to be ready")
             with psycopg.connect(standby.conninfo(database.name), autocommit=True) as connection:
                 for n in range(3):
                     connection.execute("select pgcast.publish('u1', 'new', to_json(%s::int))", (n,))
@@ -273,6 +270,4 @@ async def test_a_standby_that_is_promoted_goes_on(start, cluster, database):
         async with bridge.client(v1=True, since=cursor) as client:
             assert client.hello["resumed"] is True
             assert data(await client.until(lambda m: m.get("data") == 2)) == [0, 1, 2]
-        wait_for(lambda: bridge.metrics()["pgcast_sleeps_total"] > 0, "the bridge to sleep until the bell rings")
-    finally:
-        standby.remove()
+        wait_for(lambda: bridge.metrics()["pgcast_sleeps_total"] > 0, "the bridge to sleep")

@@ -1,4 +1,4 @@
-"""A new process takes over from an old one: clients are told to come again, bit by bit, and miss nothing."""
+"""Drain: the clients of an ending process are closed one by one and resume on a new process."""
 
 import asyncio
 import time
@@ -6,12 +6,12 @@ import time
 import pytest
 
 from harness import eventually
-from test_resume import data, publishing
+from stream import data, publishing
 
 
-async def test_a_new_process_takes_over_and_nothing_is_lost(start, database):
+async def test_drain_hands_clients_to_new_process(start, database):
     old = start(database, drain_time="2s")
-    ready, new, closed, told = asyncio.Semaphore(0), [], [], []
+    ready, new, closed, received = asyncio.Semaphore(0), [], [], []
 
     async def live(uid):
         async with old.client(uid, v1=True) as client:
@@ -23,7 +23,7 @@ async def test_a_new_process_takes_over_and_nothing_is_lost(start, database):
         async with bridge.client(uid, v1=True, since=cursor) as again:
             assert again.hello["resumed"] is True
             await again.until(lambda message: message.get("data") == "the end")
-        told.append(data(client.seen + again.seen)[:-1])
+        received.append(data(client.seen + again.seen)[:-1])
 
     with publishing(database, uid=None) as count:
         tasks = [asyncio.create_task(live(f"u{n % 4}")) for n in range(24)]
@@ -35,24 +35,24 @@ async def test_a_new_process_takes_over_and_nothing_is_lost(start, database):
         began = time.monotonic()
         await eventually(lambda: old.get("/readyz")[0] == 503, "the drain to begin")
         new.append(await asyncio.to_thread(start, database, listen=address))
-        assert old.alive(), "the two overlap"
+        assert old.alive(), "the processes overlap"
         assert await asyncio.to_thread(old.wait) == 0
         last = count[0]
-        await eventually(lambda: count[0] > last + 10, "more to be told")
+        await eventually(lambda: count[0] > last + 10, "more events")
     database.publish(None, "the end")
     await asyncio.gather(*tasks)
 
     assert {code for _, code in closed} == {1012}
     moments = [at - began for at, _ in closed]
     assert max(moments) > 1 and sum(moment < 0.5 for moment in moments) < 12, "not all at once"
-    for got in told:
-        # What came behind the latest cursor comes again.
+    for got in received:
+        # Events after the latest cursor come again.
         once = list(dict.fromkeys(got))
         assert once == list(range(once[0], count[0])) and once[0] <= first
 
 
-async def test_while_it_drains_clients_still_get_everything(start, database):
-    bridge = start(database, drain_time="1s")
+async def test_drain_continues_delivery(start, database):
+    bridge = start(database, drain_time="3s")
     async with bridge.client() as first, bridge.client() as last:
         bridge.signal()
         await first.closed()
@@ -62,7 +62,7 @@ async def test_while_it_drains_clients_still_get_everything(start, database):
     assert bridge.wait() == 0
 
 
-async def test_a_draining_process_takes_nobody_new(start, database):
+async def test_drain_refuses_new_clients(start, database):
     bridge = start(database, drain_time="1s")
     async with bridge.client() as client:
         address = bridge.address
@@ -73,7 +73,7 @@ async def test_a_draining_process_takes_nobody_new(start, database):
         await client.closed()
 
 
-async def test_a_process_without_clients_ends_at_once(start, database):
+async def test_drain_without_clients_ends_at_once(start, database):
     bridge = start(database, drain_time="1h")
     bridge.signal()
     assert bridge.wait() == 0

@@ -1,66 +1,19 @@
-"""Who was away comes back with a cursor, and gets what came in the meantime: once, and in order."""
+"""A client that reconnects with a cursor receives the missed events once and in order."""
 
 import asyncio
 import contextlib
-import threading
 
 import pytest
 
 from harness import wait_for
-from test_init import replay, table, writing
+from stream import current_cursor, cursor_now, data, ids, publishing, replay, resets, table, writing
 
 
-def data(messages):
-    """What was published or inserted, in order, without what the protocol adds."""
-    return [message["data"] for message in messages if message["type"] != "pgcast"]
-
-
-def ids(messages):
-    return [message["id"] for message in messages if "id" in message]
-
-
-def reasons(client):
-    return [message["reason"] for message in client.seen if message["op"] == "reset"]
-
-
-async def leave(bridge, uid="u1", **options):
-    """Where a client stands that has been told all that is written by now."""
-    async with bridge.client(uid, v1=True, **options) as client:
-        return client.hello["cursor"]
-
-
-async def cursor_now(bridge, database, uid="u1"):
-    """The cursor behind a marker that is published for it."""
-    async with bridge.client(uid, v1=True) as client:
-        await client.before_marker(database)
-        return await client.told_cursor()
-
-
-@contextlib.contextmanager
-def publishing(database, uid="u1"):
-    """Somebody who publishes to the uid all the time: 0, 1, 2 and so on."""
-    stop, count = threading.Event(), [0]
-
-    def publish():
-        with database.connect() as connection:
-            while not stop.is_set():
-                connection.execute("select pgcast.publish(%s, 'count', to_json(%s::int))", (uid, count[0]))
-                count[0] += 1
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
-        yield count
-    finally:
-        stop.set()
-        thread.join()
-
-
-async def test_who_comes_back_gets_what_came_after(bridge, database):
+async def test_resume_sends_missed_events(bridge, database):
     async with bridge.client(v1=True) as client:
         database.publish("u1", "before")
         assert (await client.next())["data"] == "before"
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     for n in range(5):
         database.publish("u1", n)
         database.publish("u2", "not for u1")
@@ -68,11 +21,11 @@ async def test_who_comes_back_gets_what_came_after(bridge, database):
     async with bridge.client(v1=True, since=cursor) as client:
         assert client.hello["op"] == "hello" and client.hello["resumed"] is True
         assert data(await client.before_marker(database)) == [0, 1, 2, 3, 4, "for all"]
-        assert reasons(client) == []
+        assert resets(client) == []
     assert bridge.metrics()["pgcast_resumes_total"] == 1
 
 
-async def test_the_latest_cursor_resumes_with_nothing(bridge, database):
+async def test_resume_from_latest_cursor_sends_nothing(bridge, database):
     database.publish("u1", "before")
     cursor = await cursor_now(bridge, database)
     for _ in range(2):
@@ -83,7 +36,7 @@ async def test_the_latest_cursor_resumes_with_nothing(bridge, database):
         assert await client.before_marker(database) == []
 
 
-async def test_a_plain_client_resumes_too(bridge, database):
+async def test_resume_of_plain_client(bridge, database):
     cursor = await cursor_now(bridge, database)
     database.publish("u1", "missed")
     async with bridge.client(since=cursor) as client:
@@ -97,17 +50,18 @@ def with_field(cursor, n, change):
     return ".".join(fields)
 
 
-@pytest.mark.parametrize("kind, reason", [
-    ("malformed", "cursor"), ("empty", "cursor"), ("too long", "cursor"), ("foreign", "epoch"),
-    ("future", "cursor"), ("never was", "cursor"), ("another time", "cursor")])
-async def test_a_cursor_that_does_not_hold_is_told_why(bridge, database, kind, reason):
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("malformed", "cursor"), ("empty", "cursor"), ("too long", "cursor"), ("other epoch", "epoch"),
+    ("future", "cursor"), ("other anchor", "cursor"), ("other time", "cursor")])
+async def test_resume_from_invalid_cursor_sends_reset(bridge, database, kind, reason):
     database.publish("u1", "before")
     cursor = await cursor_now(bridge, database)
-    bad = {"malformed": lambda: "1.2.x'", "empty": lambda: "", "too long": lambda: cursor + ".1" * 300,
-           "foreign": lambda: with_field(cursor, 0, lambda epoch: epoch + 1),
+    bad = {"malformed": lambda: "1.2.x'", "empty": lambda: "",
+           "too long": lambda: cursor + ".1" * 300,
+           "other epoch": lambda: with_field(cursor, 0, lambda epoch: epoch + 1),
            "future": lambda: with_field(cursor, 3, lambda xid: xid + 10**9),
-           "never was": lambda: with_field(cursor, 1, lambda id: id + 1),
-           "another time": lambda: with_field(cursor, 2, lambda at: at + 1)}[kind]()
+           "other anchor": lambda: with_field(cursor, 1, lambda id: id + 1),
+           "other time": lambda: with_field(cursor, 2, lambda at: at + 1)}[kind]()
     database.publish("u1", "missed")
     bridge.settle(database)
     async with bridge.client(v1=True, since=bad) as client, bridge.client(since=bad) as plain:
@@ -118,13 +72,13 @@ async def test_a_cursor_that_does_not_hold_is_told_why(bridge, database, kind, r
             database.publish("u1", n)
         assert data(await client.before_marker(database)) == [0, 1, 2]
         assert data(await plain.before_marker(database))[:3] == [0, 1, 2]
-        assert reasons(client) == [reason]
-    # It is where it stands now, not where it never was.
-    async with bridge.client(v1=True, since=await leave(bridge)) as client:
+        assert resets(client) == [reason]
+    # The cursor of a new client is valid.
+    async with bridge.client(v1=True, since=await current_cursor(bridge)) as client:
         assert client.hello["resumed"] is True
 
 
-async def test_a_cursor_of_one_bridge_resumes_on_another(start, bridge, database):
+async def test_resume_on_other_bridge(start, bridge, database):
     other = start(database)
     bridges = [bridge, other]
     cursor, wanted = await cursor_now(bridge, database), []
@@ -133,12 +87,12 @@ async def test_a_cursor_of_one_bridge_resumes_on_another(start, bridge, database
         async with bridges[n % 2].client(v1=True, since=cursor) as client:
             assert client.hello["resumed"] is True
             assert (await client.until(lambda m: m["op"] == "publish"))[-1]["data"] == n
-            cursor = await client.told_cursor()
+            cursor = await client.latest_cursor()
             wanted += data(client.seen)
     assert wanted == list(range(6))
 
 
-async def test_cursors_of_quiet_clients_go_on(start, database):
+async def test_cursor_of_idle_client_advances(start, database):
     bridge = start(database, ping_interval="1s")
     async with bridge.client("quiet", v1=True) as client:
         stale = client.hello["cursor"]
@@ -152,11 +106,11 @@ async def test_cursors_of_quiet_clients_go_on(start, database):
         async with bridge.client("quiet", v1=True, since=cursor) as client:
             assert client.hello["resumed"] is resumed
             assert await client.before_marker(database) == []
-            assert reasons(client) == ([] if resumed else ["pruned"])
+            assert resets(client) == ([] if resumed else ["pruned"])
 
 
-async def test_a_cursor_stays_short_with_many_open_transactions(bridge, database):
-    """So it is weaker than the bridge's position: it may repeat, but it loses nothing."""
+async def test_cursor_during_many_open_transactions_is_short(bridge, database):
+    """It is more conservative than the bridge's position: it may repeat events, but loses none."""
     with contextlib.ExitStack() as stack:
         writers = []
         for n in range(150):
@@ -164,12 +118,14 @@ async def test_a_cursor_stays_short_with_many_open_transactions(bridge, database
             writer.execute("begin")
             writer.execute("insert into log(uid, action) values ('u1', %s)", (f"open {n}",))
             writers.append(writer)
-        database.execute("do $$ begin for i in 1..1500 loop perform pg_current_xact_id(); commit; end loop; end $$")
+        database.execute("""do $$ begin for i in 1..1500 loop
+            perform pg_current_xact_id(); commit; end loop; end $$""")
         for n in range(3):
             database.publish("u1", n)
         cursor = await cursor_now(bridge, database)
         assert len(cursor) <= 512
-        exact = database.value("select cardinality(array(select pg_snapshot_xip(pg_current_snapshot())))")
+        exact = database.value("""select cardinality(array(
+            select pg_snapshot_xip(pg_current_snapshot())))""")
         assert exact == 150 and cursor.count(".") < 150
         for writer in writers:
             writer.execute("commit")
@@ -182,7 +138,7 @@ async def test_a_cursor_stays_short_with_many_open_transactions(bridge, database
     assert {f"open {n}" for n in range(150)} | {"after"} <= set(got)
 
 
-async def test_a_cursor_resumes_while_the_same_transactions_are_open(bridge, database):
+async def test_resume_during_open_transactions(bridge, database):
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(database.connect()) for _ in range(5)]
         for n, writer in enumerate(writers):
@@ -195,13 +151,13 @@ async def test_a_cursor_resumes_while_the_same_transactions_are_open(bridge, dat
             database.publish("u1", "between")
             async with bridge.client(v1=True, since=cursor) as client:
                 await client.until(lambda m: m.get("data") == "between")
-                cursor = await client.told_cursor()
+                cursor = await client.latest_cursor()
                 got += data(client.seen)
         assert [x for x in got if x != "between"] == [3, 0, 4, 1, 2]
         assert got.count("between") == 5
 
 
-async def test_what_was_open_at_the_cursor_arrives_and_its_savepoints_do_not(bridge, database):
+async def test_resume_omits_rolled_back_savepoints(bridge, database):
     with database.connect() as writer:
         writer.execute("begin")
         writer.execute("insert into log(uid, action) values ('u1', 'kept')")
@@ -216,21 +172,21 @@ async def test_what_was_open_at_the_cursor_arrives_and_its_savepoints_do_not(bri
 
 
 @pytest.mark.parametrize("v1", [False, True])
-async def test_pages_follow_each_other_without_a_seam(bridge, database, v1):
+async def test_resume_over_several_pages(bridge, database, v1):
     cursor = await cursor_now(bridge, database)
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 1500)")
     database.publish(None, "for all")
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 3000)")
-    owed = database.value("""select array_agg(id order by id) from pgcast.event
+    due = database.value("""select array_agg(id order by id) from pgcast.event
         where type = 'log' or broadcast""")
     async with bridge.client(v1=v1, since=cursor) as client:
         messages = await client.before_marker(database)
-    assert ids(messages) == owed
+    assert ids(messages) == due
     assert [d for d in data(messages) if isinstance(d, str)] == ["for all"]
 
 
 @pytest.mark.parametrize("others", [50, 20_001])
-async def test_few_recent_rows_and_many_give_the_same(bridge, database, others):
+async def test_resume_with_few_or_many_recent_rows(bridge, database, others):
     cursor = await cursor_now(bridge, database)
     database.publish("u1", 1)
     database.publish(None, "for all")
@@ -243,25 +199,25 @@ async def test_few_recent_rows_and_many_give_the_same(bridge, database, others):
             assert data(await client.before_marker(database)) == wanted
 
 
-async def test_types_are_kept_to_when_resuming(bridge, database):
+async def test_resume_with_types_parameter(bridge, database):
     cursor = await cursor_now(bridge, database)
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 3000)")
     database.publish("u1", "no", type="chat")
     database.publish("u1", "yes", type="news")
     async with bridge.client(v1=True, since=cursor, types="news,marker") as client:
         assert data(await client.before_marker(database)) == ["yes"]
-        cursor = await client.told_cursor()
+        cursor = await client.latest_cursor()
     async with bridge.client(v1=True, since=cursor) as client:
         assert data(await client.before_marker(database)) == []
 
 
-async def test_sockets_of_a_uid_resume_from_where_each_was(bridge, database):
+async def test_resume_of_clients_with_different_cursors(bridge, database):
     cursors = []
     for n in range(8):
         async with bridge.client(v1=True) as client:
             database.publish("u1", n)
             await client.until(lambda m: m.get("data") == n)
-            cursors.append(await client.told_cursor())
+            cursors.append(await client.latest_cursor())
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(bridge.client(v1=bool(n % 3), since=cursor))
                    for n, cursor in enumerate(cursors)]
@@ -273,10 +229,11 @@ async def test_sockets_of_a_uid_resume_from_where_each_was(bridge, database):
         assert data(await fresh.until(lambda m: m.get("data") == "live")) == ["live"]
 
 
-async def test_thousands_of_rows_and_live_ones_join_exactly(bridge, database):
-    """Clients that drop and come back, while somebody writes all the time."""
+async def test_resume_during_writes_is_exact(bridge, database):
+    """Clients that disconnect and resume while rows are written."""
     cursor = await cursor_now(bridge, database)
-    database.execute("""select pgcast.publish('u1', 'count', to_json(-n)) from generate_series(3000, 1, -1) n""")
+    database.execute("""select pgcast.publish('u1', 'count', to_json(-n))
+        from generate_series(3000, 1, -1) n""")
     with publishing(database) as count:
         async def wander(n):
             at, got = cursor, []
@@ -284,7 +241,7 @@ async def test_thousands_of_rows_and_live_ones_join_exactly(bridge, database):
                 async with bridge.client(v1=True, since=at) as client:
                     assert client.hello["resumed"] is True
                     await client.take(1 + n * 40)
-                    at = await client.told_cursor()
+                    at = await client.latest_cursor()
                     got += data(client.seen)
             return at, got
         results = await asyncio.gather(*(wander(n) for n in range(4)))
@@ -295,11 +252,12 @@ async def test_thousands_of_rows_and_live_ones_join_exactly(bridge, database):
 
 
 @pytest.mark.parametrize("rows", [10, 3000])
-async def test_init_and_resuming_go_together(bridge, database, rows):
-    """What is told before the answer is in it; what is told after is not."""
+async def test_resume_with_init_is_exact(bridge, database, rows):
+    """Events before the answer are in it; events after it are not."""
     database.execute("select pgcast.watch('log', init_limit => 100000)")
     cursor = await cursor_now(bridge, database)
-    database.execute(f"insert into log(uid, detail) select 'u1', '0' from generate_series(1, {rows})")
+    database.execute(f"""insert into log(uid, detail)
+        select 'u1', '0' from generate_series(1, {rows})""")
     with writing(database, threads=2):
         async with contextlib.AsyncExitStack() as stack:
             clients = []
@@ -322,7 +280,7 @@ async def test_init_and_resuming_go_together(bridge, database, rows):
         assert len(ids(client.seen[:at])) >= rows
 
 
-async def test_a_reconnecting_crowd_takes_one_query(bridge, database):
+async def test_resume_of_many_clients_shares_queries(bridge, database):
     cursor = await cursor_now(bridge, database)
     database.execute("insert into log(uid) select 'u' || n from generate_series(1, 200) n")
     wait_for(lambda: bridge.metrics()["pgcast_events_total"] >= 201, "the rows to be read")

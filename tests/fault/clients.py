@@ -1,7 +1,7 @@
-"""The torture's clients, and what each of them notes down to be compared with the journal.
+"""The clients of the torture, and their notes, which are compared with the journal at the end.
 
-A client checks at once what needs no journal: nothing twice within a connection, and the changes of
-a row in their order. What it has got in all is compared at the end.
+Without the journal, a client checks at once that nothing comes twice within a connection and that
+the changes of a row come in order.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ import websockets
 
 
 def key_of(id, text):
-    """Tells a message: its id, and behind it the checksum that verdict.py computes in SQL."""
+    """Identifies a message by its id and the checksum that verdict.py computes in SQL."""
     return id << 60 | int(hashlib.md5(text.encode()).hexdigest()[:15], 16)
 
 
 class Position:
-    """What a cursor says has been seen: epoch.anchor.at.m[.distance…]; only a test may look inside."""
+    """The contents of a cursor, epoch.anchor.at.m[.distance…]; opaque to all but this test."""
 
     def __init__(self, cursor):
         _, _, _, m, *distances = (int(part) for part in cursor.split("."))
@@ -43,7 +43,7 @@ class Snapshot:
 
 
 class Notes:
-    """What a client has got."""
+    """The messages that a client received."""
 
     def __init__(self, uid, types=None):
         self.uid, self.types = uid, types
@@ -51,10 +51,10 @@ class Notes:
         self.valid = set()  # of those since the last reset
         self.last = 0  # greatest id
         self.rows = {}  # (type, row) -> its last change
-        self.connection = set()  # what this connection has brought
+        self.connection = set()  # keys received on this connection
         self.history = []  # of connections: time, cursor, greatest id before
-        self.bases = []  # cursors that the client began anew at
-        self.again = []  # (cursor resumed from, what came that had been seen before)
+        self.bases = []  # cursors at which the client began anew
+        self.again = []  # (cursor of the resume, ids that had been received before)
         self.duplicated, self.misordered, self.latencies = [], [], []
 
     def connected(self, cursor):
@@ -63,13 +63,13 @@ class Notes:
         self.history.append((time.strftime("%H:%M:%S", time.gmtime()), cursor, self.last))
 
     def around(self, ids):
-        """The connections that brought what is about these ids, for who searches a fault."""
-        past = [n for n, (_, _, before) in enumerate(self.history) if before <= max(ids)]
-        since = [n for n in past if self.history[n][2] >= min(ids)]
-        return self.history[min([*since, past[-1]]) - 1:past[-1] + 2]
+        """The connections on which events near these ids came."""
+        earlier = [n for n, (_, _, before) in enumerate(self.history) if before <= max(ids)]
+        since = [n for n in earlier if self.history[n][2] >= min(ids)]
+        return self.history[min([*since, earlier[-1]]) - 1:earlier[-1] + 2]
 
-    def forget_order(self):
-        """History went another way: what happened may happen again, differently."""
+    def restart(self):
+        """Commits were lost: their ids may be used again for other events."""
         self.connection, self.rows, self.valid = set(), {}, set()
         self.again.append((None, []))
 
@@ -102,23 +102,23 @@ class Notes:
 
 
 class Replica:
-    """What a client would show: the answer to init, and every change since."""
+    """The rows that a client would show: the answer to init and every later change."""
 
     def __init__(self):
         self.rows = None  # id -> version; None: no answer yet
-        self.unasked = False
+        self.needs_init = False
         self.inits = 0
         self.wrong = []  # events that do not fit
 
-    def forget(self):
-        self.rows, self.unasked = None, True
+    def reset(self):
+        self.rows, self.needs_init = None, True
 
-    def wants(self, random):
-        """To ask now, after a message."""
-        return self.unasked or (self.rows is not None and len(self.rows) < 3000 and random.random() < 0.01)
+    def wants_init(self, random):
+        return self.needs_init or (
+            self.rows is not None and len(self.rows) < 3000 and random.random() < 0.01)
 
     def begin(self, rows):
-        """Another answer has to say what is known by now."""
+        """A repeated answer has to equal the known rows."""
         answer = {row["id"]: row["version"] for row in rows}
         if self.rows is not None:
             self.wrong += [id for id in answer.keys() | self.rows.keys()
@@ -140,20 +140,20 @@ class Replica:
 
 
 class Client:
-    """On pgcast.v1: drops out at random points, and resumes from its latest cursor."""
+    """A client on pgcast.v1 that disconnects at random and resumes from its latest cursor."""
 
-    def __init__(self, ports, random, uid, *, types=None, careless=None, calm=False, latest=False,
-                 replays=False):
+    def __init__(self, ports, random, uid, *, types=None, mistake=None, faultless=False,
+                 latest=False, replays=False):
         self.ports, self.random, self.uid, self.types = ports, random, uid, types
         self.notes = Notes(uid, types)
         self.cursors = []
         self.resumes, self.resets, self.refusals = 0, [], {}
-        self.careless = careless  # sabotage: what it does wrong, once
+        self.mistake = mistake  # sabotage: one mistake, made once
         self.held = {}
-        self.silent, self.unexplained = 0, False  # cursors that did not hold, and no reset said so
+        self.silent, self.unexplained = 0, False  # invalid cursors without a reset
         self.stopping = False
-        self.calm = calm
-        self.older = 0.0 if latest else 0.1  # how often it resumes from an older cursor; that has to do, too
+        self.faultless = faultless
+        self.older = 0.0 if latest else 0.1  # share of resumes from older cursors
         self.began = asyncio.Event()
         self.ended = False
         self.replica = Replica() if replays else None
@@ -169,10 +169,11 @@ class Client:
         while not self.stopping:
             cursor = None
             if self.cursors:
-                cursor = self.random.choice(self.cursors if self.random.random() < self.older else self.cursors[-1:])
+                older = self.random.random() < self.older
+                cursor = self.random.choice(self.cursors if older else self.cursors[-1:])
             try:
                 await self._connection(cursor)
-            except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException) as error:
+            except (OSError, EOFError, TimeoutError, websockets.WebSocketException) as error:
                 code = getattr(error, "code", None) or type(error).__name__
                 self.refusals[code] = self.refusals.get(code, 0) + 1
             await asyncio.sleep(self.random.uniform(0, 0.5))
@@ -188,9 +189,9 @@ class Client:
                 await self._ask_init(socket)
                 async for text in socket:
                     self._message(text)
-                    if self.replica and self.replica.wants(self.random):
+                    if self.replica and self.replica.wants_init(self.random):
                         await self._ask_init(socket)
-                    while not self.calm and self.stalled > time.monotonic():
+                    while not self.faultless and self.stalled > time.monotonic():
                         await asyncio.sleep(0.05)
             finally:
                 fate.cancel()
@@ -198,21 +199,21 @@ class Client:
 
     async def _ask_init(self, socket):
         if self.replica:
-            self.replica.unasked = False
+            self.replica.needs_init = False
             await socket.send('{"cmd":"init","type":"item"}')
 
     stalled = 0.0
 
     async def _fate(self, socket):
-        """What happens to a connection sooner or later."""
+        """Ends or stalls the connection after a random time."""
         while True:
             await asyncio.sleep(self.random.expovariate(1 / 5))
-            if self.calm:
+            if self.faultless:
                 continue
-            what = self.random.choice(["close", "abort", "stall"])
-            if what == "close":
+            fate = self.random.choice(["close", "abort", "stall"])
+            if fate == "close":
                 await socket.close()
-            elif what == "abort":
+            elif fate == "abort":
                 socket.transport.abort()
             else:
                 self.stalled = time.monotonic() + self.random.uniform(0.5, 8)
@@ -225,13 +226,14 @@ class Client:
             self.ended |= message["data"] == "end"
         elif message["op"] == "init":
             self.replica.begin(message["data"])
-        elif not (self.careless and self._be_careless(text, message)):
-            if self.notes.take(text, message) and self.replica:
-                self.replica.apply(message)
+        elif self.mistake and self._make_mistake(text, message):
+            pass
+        elif self.notes.take(text, message) and self.replica:
+            self.replica.apply(message)
 
     def _control(self, message):
         if message["op"] == "hello":
-            self.greeted = message
+            self.hello = message
             self.silent += self.unexplained
             self.unexplained = bool(self.cursors) and not message["resumed"]
             if message["resumed"]:
@@ -242,30 +244,30 @@ class Client:
         if message["op"] == "reset":
             self.unexplained = False
             self.resets.append(message["reason"])
-            self.notes.forget_order()
+            self.notes.restart()
             if self.replica:
-                self.replica.forget()
-            if not self.greeted["resumed"] and self.notes.bases[-1] != self.greeted["cursor"]:
-                self.notes.bases.append(self.greeted["cursor"])
+                self.replica.reset()
+            if not self.hello["resumed"] and self.notes.bases[-1] != self.hello["cursor"]:
+                self.notes.bases.append(self.hello["cursor"])
         if "cursor" in message:
             self.cursors = self.cursors[-4:] + [message["cursor"]]
 
-    def _be_careless(self, text, message):
-        """Makes one mistake of the kind that the comparison is there to find."""
-        if self.careless == "lose" and message["op"] == "insert":
-            self.careless = None
+    def _make_mistake(self, text, message):
+        """Makes one mistake, which the comparison has to find; true: the message is not noted."""
+        if self.mistake == "lose" and message["op"] == "insert":
+            self.mistake = None
             return True
-        if self.careless == "repeat" and message["op"] == "insert":
-            self.careless = None
+        if self.mistake == "repeat" and message["op"] == "insert":
+            self.mistake = None
             self.notes.take(text, message)
-        if self.careless == "alter" and message["op"] == "insert":
-            self.careless = None
+        if self.mistake == "alter" and message["op"] == "insert":
+            self.mistake = None
             self.notes.take(text.replace("x", "y", 1), message)
             return True
-        if self.careless == "swap" and "version" in message["data"]:
+        if self.mistake == "swap" and "version" in message["data"]:
             row = message["type"], message["data"]["id"]
             if row in self.held:
-                self.careless = None
+                self.mistake = None
                 for late in text, *self.held.values():
                     self.notes.take(late, json.loads(late))
                 return True
@@ -276,41 +278,42 @@ class Client:
 
 
 class Plain:
-    """Without a subprotocol and so without a cursor: it has to get what is committed from its
-    handshake on, as long as it is connected. Snapshots bound what that is at least."""
+    """A client without control messages and cursors: while it is connected, it has to receive all
+    commits after its handshake. Snapshots give a lower bound of these."""
 
     def __init__(self, ports, random, uid, connect):
         self.ports, self.random, self.uid, self.connect = ports, random, uid, connect
-        self.past = []  # (notes, snapshot from which on, snapshot up to which)
-        self.broken = []  # notes of connections that ended somewhere
+        self.complete = []  # (notes, first snapshot, last snapshot)
+        self.broken = []  # notes of connections that ended early
         self.stopping = False
 
     async def run(self):
         while not self.stopping:
             notes = Notes(self.uid)
             try:
-                self.past.append((notes, *await self._connection(notes)))
-            except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException, psycopg.Error):
+                self.complete.append((notes, *await self._connection(notes)))
+            except (OSError, EOFError, TimeoutError, websockets.WebSocketException, psycopg.Error):
                 self.broken.append(notes)
             await asyncio.sleep(self.random.uniform(0, 0.5))
 
     async def _snapshot(self, marker=None):
-        """Taken before the marker is published, which therefore comes behind all that is in it."""
+        """Taken before the marker is published, so all events in it come before the marker."""
         async with await self.connect() as db:
             row = await (await db.execute("select pg_current_snapshot()::text")).fetchone()
             if marker:
-                await db.execute("select pgcast.publish(%s, 'marker', to_json(%s::text))", (self.uid, marker))
+                await db.execute("select pgcast.publish(%s, 'marker', to_json(%s::text))",
+                                 (self.uid, marker))
             return Snapshot(row[0])
 
     async def _connection(self, notes):
-        url = f"ws://127.0.0.1:{self.random.choice(self.ports)}/?{urllib.parse.urlencode({'uid': self.uid})}"
+        url = f"ws://127.0.0.1:{self.random.choice(self.ports)}/?uid={self.uid}"
         async with websockets.connect(url, compression=None, ping_interval=None, max_size=None,
                                       open_timeout=5, close_timeout=1) as socket:
             notes.connected(None)
             self.answered = asyncio.Event()
             reading = asyncio.ensure_future(self._read(socket, notes))
             try:
-                # Only the answer says that the bridge knows the database.
+                # Only the answer shows that the bridge has connected to the database.
                 await socket.send('{"cmd":"init","type":"item"}')
                 await asyncio.wait_for(self.answered.wait(), 60)
                 began = await self._snapshot()
@@ -325,7 +328,7 @@ class Plain:
     marker = None
 
     async def _read(self, socket, notes):
-        """Until the marker comes."""
+        """Reads until the marker."""
         async for text in socket:
             message = json.loads(text)
             if message["op"] == "init":
@@ -338,7 +341,7 @@ class Plain:
 
 
 class Naive:
-    """What many do instead: asks the journal for what has a greater id than the last one seen."""
+    """A naive reader, which asks the journal for ids greater than the last one."""
 
     def __init__(self, connect, uids):
         self.connect, self.uids, self.ids, self.stopping = connect, uids, set(), False

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to be a bad network: slow, in small pieces, silent, cut, reset."""
+"""A TCP proxy that simulates a bad network: slow, in small pieces, silent, cut, reset."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ class Proxy:
 
     def __init__(self, target):
         self.target = target
-        self.delay = 0.0  # seconds before each piece goes on
+        self.delay = 0.0  # seconds before each piece is forwarded
         self.piece = PIECE  # bytes read and passed on at once
         self.open = asyncio.Event()  # cleared: a black hole
         self.open.set()
@@ -24,6 +24,10 @@ class Proxy:
         self.server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
 
     async def stop(self):
         self.server.close()
@@ -73,7 +77,7 @@ class Proxy:
                 await writer.drain()
 
     def cut(self):
-        """Ends every connection; what was under way is lost."""
+        """Ends every connection; data in transit is lost."""
         for writer in list(self.writers):
             writer.transport.abort()
 
@@ -103,7 +107,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def black_hole(self):
-        """Nothing goes through, nothing ends; new connections are taken and hear nothing."""
+        """Forwards nothing and ends nothing; new connections are accepted and receive nothing."""
         self.open.clear()
         try:
             yield

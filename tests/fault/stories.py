@@ -1,69 +1,32 @@
-"""What the fault stories have in common: a server of their own that may be hurt, somebody who writes
-all the time, and a look at whether a client got all of it."""
+"""Helpers of the fault tests: a cluster that a test may damage, a continuous writer, and a
+comparison of a client with the journal."""
 
 import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import psycopg
 
 from harness import Cluster, Database
 
-NOTICED = 15  # seconds within which a silent database has to be noticed
+NOTICED = 15  # seconds within which the bridge has to notice a silent database
 
 
 @contextlib.contextmanager
 def own_database(*settings):
     """A cluster that the test may crash."""
-    cluster = Cluster(*settings)
-    try:
+    with Cluster(*settings) as cluster:
         database = Database(cluster)
         database.install()
         yield database
-    finally:
-        cluster.remove()
-
-
-class Standby(Cluster):
-    """A streaming replica of a cluster."""
-
-    def __init__(self, primary):
-        self.directory = tempfile.mkdtemp(prefix="pgcast.", dir="/tmp")
-        if os.getuid() == 0:
-            shutil.chown(self.directory, "postgres", "postgres")
-        self._as_owner("pg_basebackup", "-h", primary.directory, "-U", "postgres", "-R", "-c", "fast",
-                       "-D", f"{self.directory}/data")
-        with open(f"{self.directory}/data/postgresql.conf", "a") as settings:
-            settings.write(f"unix_socket_directories = '{self.directory}'\n")
-        self.up()
-
-    def _as_owner(self, *words):
-        program = shutil.which(words[0], path=tools())
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
-        subprocess.run([*as_owner, program, *words[1:]], check=True, cwd="/", stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def promote(self):
-        self._as_owner("pg_ctl", "-s", "-w", "-D", f"{self.directory}/data", "promote")
-
-
-def tools():
-    """Where the server's programs are, which Debian keeps off the PATH."""
-    found = sorted((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")),
-                   key=lambda path: float(path.parent.name))
-    return os.pathsep.join([*map(str, reversed(found)), os.environ["PATH"]])
 
 
 @contextlib.asynccontextmanager
-async def writing(database, uid="u1", pause=0.005):
-    """Somebody inserts a row every few milliseconds, whatever happens to the server."""
+async def inserting(database, uid="u1", pause=0.005):
+    """Inserts a row every few milliseconds, and reconnects when the server fails."""
     stop = asyncio.Event()
 
     async def write():
@@ -87,29 +50,27 @@ async def writing(database, uid="u1", pause=0.005):
 def journal(database, uid="u1"):
     with database.connect() as connection:
         return [id for id, in connection.execute(
-            "select id from pgcast.event where uid = %s and type = 'log' order by id", (uid,)).fetchall()]
+            "select id from pgcast.event where uid = %s and type = 'log' order by id",
+            (uid,)).fetchall()]
 
 
-def ids(messages):
+def rows(messages):
+    """The ids of the events of log."""
     return [message["id"] for message in messages if message.get("type") == "log"]
 
 
 async def got_all(client, database):
-    """Checks that all of the journal came, once. Order across transactions is the torture's matter."""
+    """Checks that the client received the whole journal once. The torture checks the order."""
     await client.before_marker(database)
-    assert sorted(ids(client.seen)) == journal(database, client.uid)
-
-
-def resets(client):
-    return [message["reason"] for message in client.seen if message["op"] == "reset"]
+    assert sorted(rows(client.seen)) == journal(database, client.uid)
 
 
 async def metric(bridge, name):
     return (await asyncio.to_thread(bridge.metrics))[f"pgcast_{name}"]
 
 
-async def until_metric(bridge, name, wanted, patience=20):
-    """Waits until the metric is what is wanted."""
+async def until_metric(bridge, name, wanted, timeout=20):
+    """Waits until wanted() is true for the value of the metric."""
     seen = []
 
     async def look():
@@ -118,9 +79,9 @@ async def until_metric(bridge, name, wanted, patience=20):
             await asyncio.sleep(0.02)
 
     try:
-        await asyncio.wait_for(look(), patience)
-    except asyncio.TimeoutError:
-        raise AssertionError(f"{name} was {seen[-1:]} for {patience} s") from None
+        await asyncio.wait_for(look(), timeout)
+    except TimeoutError:
+        raise AssertionError(f"{name} was {seen[-1:]} for {timeout} s") from None
     return seen[-1]
 
 
@@ -142,9 +103,9 @@ def frozen(pids):
                 os.kill(pid, signal.SIGCONT)
 
 
-class Forgetful:
-    """A server that commits without waiting for the disk, and whose WAL writer can be held so that a
-    crash loses what was committed since. For `own_database(*Forgetful.settings)`."""
+class VolatileServer:
+    """A server that commits without waiting for the disk. Its WAL writer can be stopped, so that a
+    crash loses all later commits. For `own_database(*VolatileServer.settings)`."""
 
     settings = ("synchronous_commit=off", "wal_writer_delay=10s", "autovacuum=off")
 
@@ -152,7 +113,7 @@ class Forgetful:
         self.database = database
 
     async def __aenter__(self):
-        """From here on commits stay in memory."""
+        """Keeps commits in memory from here on."""
         self.database.execute("checkpoint")
         self.held = frozen(backends(self.database, "backend_type = 'walwriter'"))
         self.held.__enter__()
@@ -160,19 +121,21 @@ class Forgetful:
     async def __aexit__(self, *_):
         """The crash."""
         crashing = asyncio.ensure_future(asyncio.to_thread(self.database.cluster.crash))
-        await asyncio.sleep(0.2)  # the WAL writer is to find out that it has to end before it goes on
+        await asyncio.sleep(0.2)  # the WAL writer has to receive its signal before it continues
         self.held.__exit__(None, None, None)
         await crashing
         await asyncio.to_thread(self.database.cluster.up)
 
 
 async def latencies(client, database, n=400):
-    """Milliseconds from before a commit until its message is here, in order of length."""
+    """Milliseconds from before a commit until its message is received, sorted."""
     took = []
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(),
+                                                     autocommit=True) as connection:
         for number in range(n):
             began = time.monotonic()
-            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number,))
+            await connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))",
+                                     (number,))
             await client.until(lambda message: message["type"] == "probe")
             took.append(1000 * (time.monotonic() - began))
     return sorted(took)
@@ -186,5 +149,3 @@ def resident(bridge):
     """Bytes."""
     with open(f"/proc/{bridge.process.pid}/status") as status:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
-
-

@@ -19,7 +19,7 @@
 #define CURSOR 513
 #define PAUSE_US 20000 /* before a refused connection is tried again */
 
-enum state { AWAY, DIALING, ASKING, GREETED, LIVE };
+enum state { AWAY, DIALING, ASKING, HELLO, LIVE };
 
 struct member {
 	struct wsclient socket;
@@ -47,7 +47,7 @@ static int64_t now_us(void)
 
 static bool in_flight(enum state state)
 {
-	return state == DIALING || state == ASKING || state == GREETED;
+	return state == DIALING || state == ASKING || state == HELLO;
 }
 
 static void report_live(void)
@@ -111,7 +111,7 @@ static void ask(struct member *member)
 	watch(member, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-/* ---- what arrives ---- */
+/* ---- messages ---- */
 
 static bool has(const char *text, size_t len, const char *what)
 {
@@ -141,8 +141,8 @@ static void take_control(struct member *member, const char *text, size_t len)
 	if (hello && has(text, len, "\"resumed\":true"))
 		storm.resumed++;
 	if (hello)
-		move(member, GREETED);
-	/* Who begins without a cursor is live at once. */
+		move(member, HELLO);
+	/* Without a cursor a client is live at once. */
 	bool at_once = hello && !has(text, len, "\"resumed\":true");
 	if (at_once || (!hello && has(text, len, "\"op\":\"cursor\"")))
 		move(member, LIVE);

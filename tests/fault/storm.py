@@ -1,5 +1,5 @@
-"""Thousands of clients come back at once, with their cursors, after the bridge was killed, while rows
-go on being written: how long until all are live, in how many catch-up queries, and is anything lost.
+"""Thousands of clients resume at once after the bridge was killed, while rows are written: the time
+until all are live, the number of catch-up queries, and lost rows.
 
     storm.py [CLIENTS [UIDS [ROUNDS]]]
 """
@@ -11,18 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "e2e")]
-
-from harness import Bridge, program, wait_for  # noqa: E402
-from stories import own_database  # noqa: E402
+from harness import BUILD, Bridge, wait_for
+from stories import own_database
 
 RATE = 500  # rows per second
 
 
 def write(database, uids, stop):
-    """Rows that are numbered per uid, ten at a time."""
+    """Writes rows that are numbered per uid, ten at a time."""
     last = [0] * uids
     with database.connect() as connection:
         while not stop.is_set():
@@ -42,14 +39,15 @@ def bridge_at(database, address="127.0.0.1:0"):
 
 
 def storm(clients=10_000, uids=10_000, rounds=3):
-    """Reports of each time that all were live, and of the end."""
+    """Returns a report for each time that all were live, and one of the end."""
     with own_database() as database:
         database.execute("create table tick(uid text, n int)", "select pgcast.watch('tick')")
         bridge = bridge_at(database)
         wait_for(bridge.ready, "the bridge to be ready")
         host, port = bridge.address.rsplit(":", 1)
-        swarm = subprocess.Popen([Path(program()).parent / "tests/fault/storm", host, port, str(clients),
-                                  str(uids)], text=True, stdout=subprocess.PIPE)
+        swarm = subprocess.Popen(
+            [BUILD / "tests/fault/storm", host, port, str(clients), str(uids)], text=True,
+            stdout=subprocess.PIPE)
         stop = threading.Event()
         writer = threading.Thread(target=write, args=(database, uids, stop))
         reports = []

@@ -1,4 +1,4 @@
-"""The bell: bridges that sleep are woken by every commit, and long transactions stall nobody."""
+"""The bell: every commit wakes a sleeping bridge, and long transactions delay no one else."""
 
 import asyncio
 import os
@@ -10,22 +10,21 @@ import time
 import pytest
 
 from harness import Cluster, Database, slow_flushes, wait_for
-from stories import got_all, latencies, p99, writing
+from stories import got_all, inserting, latencies, p99
 
 CYCLES = int(os.environ.get("PGCAST_CYCLES", 1_000))
 BRIDGES = 8
 
 
-def ring(database, stop, heard, number):
-    """Wakes everybody for good, by writing while somebody else does, and rings once more just when
-    they fall asleep again; waits for all of them each time. Without a safety poll a missed bell is
-    never made good."""
+def probe_sleepers(database, stop, received, number):
+    """Wakes all bridges by concurrent writes and publishes again just as they fall asleep;
+    waits for all of them each time. Without a safety poll a missed bell is never repaired."""
 
     def probe(connection):
         number[0] += 1
         connection.execute("select pgcast.publish('u1', 'probe', to_json(%s::int))", (number[0],))
-        wait_for(lambda: all(last == number[0] for last in heard) or stop.is_set(),
-                 f"probe {number[0]} in {heard}")
+        wait_for(lambda: all(last == number[0] for last in received) or stop.is_set(),
+                 f"probe {number[0]} in {received}")
 
     with database.connect() as connection, database.connect() as other:
         while not stop.is_set():
@@ -36,50 +35,50 @@ def ring(database, stop, heard, number):
             probe(connection)
 
 
-async def test_no_bell_is_missed_while_falling_asleep(start, database):
+async def test_bell_while_falling_asleep_is_not_missed(start, database):
     bridges = [start(database, safety_poll="0") for _ in range(BRIDGES)]
-    heard, number, stop = [0] * BRIDGES, [0], threading.Event()
+    received, number, stop = [0] * BRIDGES, [0], threading.Event()
 
-    async def listen(n):
+    async def receive(n):
         async with bridges[n].client(types="probe") as client:
             while True:
                 message = await client.next()
                 client.seen.clear()
                 if message["type"] == "probe":
-                    heard[n] = message["data"]
+                    received[n] = message["data"]
 
     def slept():
         return sum(bridge.metrics()["pgcast_sleeps_total"] for bridge in bridges)
 
-    listening = [asyncio.ensure_future(listen(n)) for n in range(BRIDGES)]
-    await asyncio.to_thread(wait_for, lambda: all(b.metrics()["pgcast_clients"] for b in bridges), "clients")
-    ringing = asyncio.ensure_future(asyncio.to_thread(ring, database, stop, heard, number))
+    receiving = [asyncio.ensure_future(receive(n)) for n in range(BRIDGES)]
+    await asyncio.to_thread(wait_for, lambda: all(b.metrics()["pgcast_clients"] for b in bridges),
+                            "clients")
+    probing = asyncio.ensure_future(
+        asyncio.to_thread(probe_sleepers, database, stop, received, number))
     try:
         began = time.monotonic()
-        while not ringing.done() and await asyncio.to_thread(slept) < CYCLES:
+        while not probing.done() and await asyncio.to_thread(slept) < CYCLES:
             await asyncio.sleep(0.2)
         stop.set()
-        await ringing
+        await probing
         print(f"{await asyncio.to_thread(slept):.0f} times asleep, {number[0]} probes,"
               f" {time.monotonic() - began:.0f} s")
-        assert not any(task.done() for task in listening)
+        assert not any(task.done() for task in receiving)
     finally:
         stop.set()
-        for task in listening:
+        for task in receiving:
             task.cancel()
-        await asyncio.gather(*listening, return_exceptions=True)
+        await asyncio.gather(*receiving, return_exceptions=True)
 
 
 @pytest.fixture
 def on_slow_disk():
     with slow_flushes(10):
         cluster = Cluster("fsync=on")
-    try:
+    with cluster:
         made = Database(cluster)
         made.install()
         yield made
-    finally:
-        cluster.remove()
 
 
 def write_alone(database, n):
@@ -89,10 +88,11 @@ def write_alone(database, n):
 
 
 @pytest.mark.parametrize("n", [3, 8])
-def test_writers_on_a_slow_disk_do_not_ring_one_after_the_other(on_slow_disk, start, n):
-    """PostgreSQL lets only one at a time commit that rings, flush included."""
+def test_bells_of_concurrent_writers_are_suppressed(on_slow_disk, start, n):
+    """PostgreSQL serialises commits with NOTIFY, flushes included."""
     bridge = start(on_slow_disk)
-    writers = [threading.Thread(target=write_alone, args=(on_slow_disk, 408 // n)) for _ in range(n)]
+    writers = [threading.Thread(target=write_alone, args=(on_slow_disk, 408 // n))
+               for _ in range(n)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -101,13 +101,13 @@ def test_writers_on_a_slow_disk_do_not_ring_one_after_the_other(on_slow_disk, st
     assert bridge.metrics()["pgcast_bells_total"] < 100
 
 
-def test_a_writer_that_is_alone_rings_unless_it_is_in_a_rush(bridge, database):
-    """A bell for each commit costs it little, and nobody waits for the next turn."""
+def test_bells_of_single_writer_depend_on_its_rate(bridge, database):
+    """A notification per commit costs a slow writer little and avoids the wait for a turn."""
     with database.connect() as connection:
         for n in range(1, 11):
             connection.execute("insert into log(uid) values ('u1')")
             wait_for(lambda: bridge.metrics()["pgcast_events_total"] == n, "the event")
-        # One or the other may have met somebody else's transaction.
+        # Some may have run beside an unrelated transaction.
         assert bridge.metrics()["pgcast_bells_total"] > 5
         connection.execute("do $$ begin for n in 1..5000 loop"
                            " insert into log(uid) values ('u1'); commit; end loop; end $$")
@@ -115,14 +115,14 @@ def test_a_writer_that_is_alone_rings_unless_it_is_in_a_rush(bridge, database):
     assert bridge.metrics()["pgcast_bells_total"] < 2500
 
 
-async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
+async def test_latency_beside_idle_transaction(bridge, database):
     async with bridge.client() as client:
         without = await latencies(client, database)
         with database.connect() as idle:
             idle.execute("begin")
             idle.execute("insert into log(uid) values ('u1')")
             beside = await latencies(client, database)
-            async with writing(database):
+            async with inserting(database):
                 await asyncio.sleep(0.2)
             idle.execute("commit")
         print(f"p99 without {p99(without):.2f} ms, beside an idle transaction {p99(beside):.2f} ms,"
@@ -130,8 +130,8 @@ async def test_an_idle_writing_transaction_stalls_nobody(bridge, database):
         await got_all(client, database)
 
 
-def test_a_killed_sleeper_does_not_keep_writers_waiting(start, database):
-    """Its lock goes with its session; until then writers ring for nobody."""
+def test_writer_does_not_wait_for_killed_bridge(start, database):
+    """The lock of the bridge ends with its session; until then writers notify no one."""
     bridge = start(database)
     bridge.expected = -signal.SIGKILL
     os.kill(bridge.process.pid, signal.SIGKILL)

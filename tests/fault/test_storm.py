@@ -1,11 +1,11 @@
-"""A crowd comes back at once; script/torture storm measures a larger one."""
+"""Many clients reconnect at once; script/torture storm measures more of them."""
 
 from storm import storm
 
 CLIENTS = 2_000
 
 
-def test_a_crowd_that_comes_back_at_once_loses_nothing():
+def test_storm_of_reconnects_loses_nothing():
     *times, end = storm(CLIENTS, CLIENTS, rounds=2)
     print(times, end)
     assert [(time["resumed"], time["resets"]) for time in times] == [(CLIENTS, 0)] * 2

@@ -1,17 +1,17 @@
-"""Tortures bridges with everything that may happen at once, and compares what clients got with the
-journal. script/torture runs it; its options are in options(). It reports
+"""Injects faults of all kinds at once and compares the events at the clients with the journal.
+script/torture runs it; its options are in options(). It reports
 
-    lost         what was due to a client and never came
-    untold       what came, is not in the journal, and no reset has taken back since
-    duplicated   what came twice within one connection
-    misordered   changes of a row that came in another order than they happened in
-    repeated     what came again although the cursor that was resumed from lay behind it
-    unknown      what came and is not in the journal: only after commits were lost
-    torn, stale  changes that do not fit to an answer to init; rows that differ in the end
-    silent       cursors that did not hold, without a reset that said so
-    unsettled    clients that did not get what came last
-    crashes      bridges that ended in another way than they were told to
-    naive_lost   what one would have lost who asks for id > last: shows that it was not too easy
+    lost         events that were due to a client and never came
+    untold       events that came, are not in the journal, and were not revoked by a later reset
+    duplicated   events that came twice within one connection
+    misordered   changes of a row that came out of order
+    repeated     events that came again although the cursor of the resume was after them
+    unknown      events that came and are not in the journal: only after commits were lost
+    torn, stale  changes that do not fit the answer to init; rows that differ at the end
+    silent       cursors that were invalid, without a reset
+    unsettled    clients that did not receive the last event
+    crashes      bridges that ended without being stopped
+    naive_lost   events that a reader of "id > last" would have lost: the run was hard enough
 """
 
 import argparse
@@ -22,40 +22,32 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "e2e")]
+import psycopg
 
-import psycopg  # noqa: E402
-
-from clients import Client, Naive, Plain  # noqa: E402
-from harness import Bridge, Cluster, Database, eventually  # noqa: E402
-from proxy import Proxy  # noqa: E402
-from stories import Standby  # noqa: E402
-from verdict import Verdict  # noqa: E402
-from writers import Writers  # noqa: E402
+from clients import Client, Naive, Plain
+from harness import Bridge, Cluster, Database, Standby, eventually, free_port
+from proxy import Proxy
+from stories import backends, frozen
+from verdict import Verdict
+from writers import Writers
 
 UIDS = [f"u{n}" for n in range(8)]
-SETTLE = 60  # seconds from the last fault until everybody has to have everything
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+SETTLE = 60  # seconds from the last fault until all clients must have everything
 
 
 class Site:
-    """A bridge that is started again on the same port whenever it is killed, and its network."""
+    """A bridge that is restarted on the same port whenever it is killed, and its network."""
 
     def __init__(self, database, cluster=None, **settings):
         self.database, self.port, self.settings = database, free_port(), settings
         self.cluster = cluster or database.cluster
-        self.crashes = 0  # ended in another way than it was told to
-        self.past = []  # logs of the lives before
+        self.crashes = 0  # ends without being stopped
+        self.earlier_log = []  # of the previous processes
 
     async def start(self):
         directory = self.cluster.directory
@@ -66,14 +58,15 @@ class Site:
     def run(self):
         self.bridge = Bridge(
             f"host=127.0.0.1 port={self.to_database.port} dbname={self.database.name} user=bridge",
-            listen=f"127.0.0.1:{self.port}", send_buffer="32kB", slow_timeout="4s", ping_interval="2s",
+            listen=f"127.0.0.1:{self.port}", send_buffer="32kB", slow_timeout="4s",
+            ping_interval="2s",
             ping_timeout="6s", drain_time="300ms", **self.settings)
 
     async def again(self, number):
-        """Ends it, starts the next one."""
+        """Ends the bridge and starts the next one."""
         self.bridge.signal(number)
         code = await asyncio.to_thread(self.bridge.wait)
-        self.past += self.bridge.log
+        self.earlier_log += self.bridge.log
         self.crashes += code not in (0, -number)
         self.run()
 
@@ -84,11 +77,11 @@ class Site:
 
     @property
     def log(self):
-        return self.past + self.bridge.log
+        return self.earlier_log + self.bridge.log
 
 
 class Faults:
-    """One thing after the other goes wrong, in two lanes: servers, and the clients' network."""
+    """Injects one fault after the other, in two lanes: servers, and the network of the clients."""
 
     def __init__(self, database, sites, random, mean, synchronous):
         self.database, self.sites, self.random, self.mean = database, sites, random, mean
@@ -110,7 +103,7 @@ class Faults:
         waiting = []
         while not self.stopping:
             await asyncio.sleep(self.random.uniform(0, 2 * mean))
-            if not waiting:  # each once before any comes again
+            if not waiting:  # each once before any is repeated
                 waiting = self.random.sample(faults, len(faults))
             fault = waiting.pop()
             self.counts[fault.__name__] += 1
@@ -130,8 +123,9 @@ class Faults:
         await asyncio.to_thread(self.database.cluster.up)
 
     async def crash_database(self, site):
-        writer = [] if self.synchronous else await asyncio.to_thread(self._pids, "backend_type = 'walwriter'")
-        for pid in writer:  # commits stay in memory
+        writer = [] if self.synchronous else await asyncio.to_thread(
+            backends, self.database, "backend_type = 'walwriter'")
+        for pid in writer:  # keeps commits in memory
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(len(writer))
         crashing = asyncio.ensure_future(asyncio.to_thread(self.database.cluster.crash))
@@ -142,28 +136,13 @@ class Faults:
         await crashing
         await asyncio.to_thread(self.database.cluster.up)
 
-    def _pids(self, condition):
-        with self.database.connect() as db:
-            return [pid for pid, in db.execute(
-                f"select pid from pg_stat_activity where {condition}").fetchall()]
-
-    def _backends(self):
-        return self._pids("application_name = 'pgcast'")
-
     async def terminate_backend(self, site):
-        for pid in await asyncio.to_thread(self._backends):
+        for pid in await asyncio.to_thread(backends, self.database):
             await asyncio.to_thread(self.database.execute, f"select pg_terminate_backend({pid})")
 
     async def freeze_backend(self, site):
-        pids = await asyncio.to_thread(self._backends)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with frozen(await asyncio.to_thread(backends, self.database)):
             await asyncio.sleep(self.random.choice([1, 3, 8]))
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
 
     async def cut_database(self, site):
         site.to_database.cut()
@@ -211,12 +190,13 @@ class Torture:
         self.options = options
         self.began = time.monotonic()
 
-    def _random(self, what):
-        """A stream of its own for each part, whatever the others draw."""
-        return random.Random(f"{self.options.seed} {what}")
+    def _random(self, part):
+        """A random stream of its own for each part, independent of the others."""
+        return random.Random(f"{self.options.seed} {part}")
 
     async def run(self):
-        cluster = Cluster("max_prepared_transactions=50", "deadlock_timeout=200ms", "wal_writer_delay=10s",
+        cluster = Cluster("max_prepared_transactions=50", "deadlock_timeout=200ms",
+                          "wal_writer_delay=10s",
                           "wal_retrieve_retry_interval=200ms",
                           f"synchronous_commit={'off' if self.options.asynchronous else 'on'}")
         standby = None
@@ -230,7 +210,8 @@ class Torture:
             if self.options.standby:
                 standby = Standby(cluster)
             return await self._on_sites([
-                Site(self.database), Site(self.database, source="poll" if self.options.poll else "auto"),
+                Site(self.database),
+                Site(self.database, source="poll" if self.options.poll else "auto"),
                 *([Site(self.database, standby)] if standby else [])])
         finally:
             if standby:
@@ -253,9 +234,10 @@ class Torture:
     def _clients(self, sites):
         ports = [site.to_clients.port for site in sites]
         mistakes = ["lose", "repeat", "alter", "swap"] if self.options.sabotage else []
-        return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)], calm=self.options.calm,
+        return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)],
+                       faultless=self.options.faultless,
                        types=("item", "chat") if n % 5 == 4 else None,
-                       careless=mistakes[n] if n < len(mistakes) else None,
+                       mistake=mistakes[n] if n < len(mistakes) else None,
                        latest=self.options.asynchronous, replays=n % 3 == 2 and not mistakes)
                 for n in range(self.options.clients)]
 
@@ -264,18 +246,20 @@ class Torture:
             return psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True)
 
         self.clients = self._clients(sites)
-        # Without control messages nobody can tell them that history went another way.
+        # Without control messages they cannot learn that commits were lost.
         self.plain = [] if self.options.asynchronous else [
-            Plain([site.to_clients.port for site in sites], self._random(f"plain {n}"), uid, connect)
+            Plain([site.to_clients.port for site in sites], self._random(f"plain {n}"), uid,
+                  connect)
             for n, uid in enumerate(UIDS)]
         naive = Naive(connect, UIDS)
         faults = Faults(self.database, sites, self._random("faults"), self.options.mean,
                         not self.options.asynchronous)
         running = [asyncio.ensure_future(one.run()) for one in [*self.clients, *self.plain, naive]]
         try:
-            await asyncio.wait_for(asyncio.gather(*(client.began.wait() for client in self.clients)), 60)
+            await asyncio.wait_for(asyncio.gather(*(client.began.wait()
+                                                    for client in self.clients)), 60)
             writing = asyncio.ensure_future(self.writers.run())
-            breaking = [] if self.options.calm else [asyncio.ensure_future(faults.run())]
+            breaking = [] if self.options.faultless else [asyncio.ensure_future(faults.run())]
             await asyncio.wait([writing, *breaking], timeout=self.options.minutes * 60,
                                return_when=asyncio.FIRST_COMPLETED)
             faults.stopping = True
@@ -295,12 +279,12 @@ class Torture:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _settle(self, sites):
-        """Everybody's last message; returns how many did not get it in time."""
+        """Sends each client a last message; returns how many did not receive it in time."""
         for client in self.clients:
-            client.calm = True
+            client.faultless = True
         deadline = time.monotonic() + SETTLE
         while time.monotonic() < deadline and not all(client.ended for client in self.clients):
-            # more than once, since who begins anew after a reset begins behind it
+            # more than once, since a client that begins anew after a reset begins after it
             await asyncio.to_thread(self.database.publish, None, "end")
             with contextlib.suppress(AssertionError):
                 await eventually(lambda: all(client.ended for client in self.clients), "all", 3)
@@ -317,7 +301,8 @@ class Torture:
             if client.replica:
                 yield number, client.notes, (0, verdict.compare_replica(client.uid, client.replica))
         for number, plain in enumerate(self.plain):
-            for notes, began, ended in [*plain.past, *((notes, None, None) for notes in plain.broken)]:
+            for notes, began, ended in [*plain.complete,
+                                        *((notes, None, None) for notes in plain.broken)]:
                 yield f"plain {number}", notes, verdict.compare_between(notes, began, ended)
 
     def _report(self, faults, naive, unsettled):
@@ -328,42 +313,47 @@ class Torture:
             due += n
             for kind, bad in found.items():
                 wrong[kind] += len(bad)
-                if bad and kind in not_to_be(not self.options.asynchronous):
+                if bad and kind in forbidden(not self.options.asynchronous):
                     ids.setdefault(kind, []).append({
                         "client": name, "uid": notes.uid, "ids": bad[:3] + bad[-1:],
                         "connections": notes.around(bad)})
         latencies = sorted(late for client in self.clients for late in client.notes.latencies)
-        refusals = sum((Counter({str(k): n for k, n in client.refusals.items()}) for client in self.clients),
+        refusals = sum((Counter({str(k): n for k, n in client.refusals.items()})
+                        for client in self.clients),
                        Counter())
         return {
             "seed": self.options.seed, "synchronous_commit": not self.options.asynchronous,
             "seconds": round(time.monotonic() - self.began), "events": verdict.events,
-            "transactions": self.writers.transactions, "clients": len(self.clients), "plain": len(self.plain),
-            "plain_connections": sum(len(plain.past) for plain in self.plain),
+            "transactions": self.writers.transactions, "clients": len(self.clients),
+            "plain": len(self.plain),
+            "plain_connections": sum(len(plain.complete) for plain in self.plain),
             "plain_broken": sum(len(plain.broken) for plain in self.plain), "due": due,
             "resumes": sum(client.resumes for client in self.clients),
             "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
             "silent": sum(client.silent for client in self.clients),
             "ends": dict(refusals), "faults": dict(faults.counts), "unsettled": unsettled,
-            **{kind: wrong[kind] for kind in ("lost", "duplicated", "misordered", "repeated", "unknown", "untold",
+            **{kind: wrong[kind]
+               for kind in ("lost", "duplicated", "misordered", "repeated", "unknown", "untold",
                                                 "torn", "stale")},
             "inits": sum(client.replica.inits for client in self.clients if client.replica),
             "first": ids,
-            "naive_lost": len(verdict.told_by_uid - naive.ids),
-            "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1) if latencies else None
+            "naive_lost": len(verdict.ids_by_uid - naive.ids),
+            "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1)
+                           if latencies else None
                            for name, share in (("p50", 0.5), ("p99", 0.99))},
         }
 
 
-def not_to_be(synchronous):
-    """What must not be there. Without synchronous commits a crash takes back what was seen, and its
-    transaction ids are used again."""
-    names = ["lost", "untold", "duplicated", "misordered", "torn", "stale", "unsettled", "silent", "crashes"]
+def forbidden(synchronous):
+    """The faults that must not occur. Without synchronous commits a crash revokes events that
+    clients have seen, and their transaction ids are used again."""
+    names = ["lost", "untold", "duplicated", "misordered", "torn", "stale", "unsettled", "silent",
+             "crashes"]
     return names + ["repeated", "resets", "unknown"] if synchronous else names
 
 
 def failures(report):
-    return {name: report[name] for name in not_to_be(report["synchronous_commit"]) if report[name]}
+    return {name: report[name] for name in forbidden(report["synchronous_commit"]) if report[name]}
 
 
 def options(words):
@@ -376,16 +366,17 @@ def options(words):
     parser.add_argument("--asynchronous", action="store_true", help="synchronous_commit = off")
     parser.add_argument("--poll", action="store_true", help="the second bridge polls")
     parser.add_argument("--standby", action="store_true", help="one more bridge, on a standby")
-    parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
-    parser.add_argument("--sabotage", action="store_true", help="the clients make mistakes")
-    parser.add_argument("--hold", type=float, default=0, help="seconds to look at bridges that hang")
+    parser.add_argument("--faultless", action="store_true", help="no faults")
+    parser.add_argument("--sabotage", action="store_true", help="clients make mistakes")
+    parser.add_argument("--hold", type=float, default=0,
+                        help="seconds to examine bridges that hang")
     parser.add_argument("--json", help="where to write the report, too")
     parser.add_argument("--log", help="where to write the bridges' log")
     return parser.parse_args(words)
 
 
-async def until_told_to_end(running):
-    """So that the cluster goes with us."""
+async def until_sigterm(running):
+    """Ends in order on SIGTERM."""
     task = asyncio.ensure_future(running)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
@@ -395,7 +386,7 @@ def main(words):
     chosen = options(words)
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     print(f"seed {chosen.seed}", flush=True)
-    report = asyncio.run(until_told_to_end(Torture(chosen).run()))
+    report = asyncio.run(until_sigterm(Torture(chosen).run()))
     for name, value in report.items():
         print(f"{name:20} {value}")
     if chosen.json:

@@ -1,8 +1,8 @@
-"""Compares what clients have got with the journal."""
+"""Compares the events that clients received with the journal."""
 
 from clients import Position
 
-# The message as the protocol has it; the test has its own idea of it, so that a change shows.
+# The message of the protocol, built independently here, so that a change is detected.
 JOURNAL = """
 select id, xid::text::bigint, uid, broadcast, type, ('x' || left(md5(
     '{"type":' || to_json(type)::text || ',"op":"' || op || '","id":' || id
@@ -15,20 +15,20 @@ from pgcast.event where type <> 'marker'
 
 class Verdict:
     def __init__(self, db):
-        self.everybodys, self.of_uid, self.xids = [], {}, {}
+        self.broadcasts, self.of_uid, self.xids = [], {}, {}
         for id, xid, uid, broadcast, type, checksum in db.execute(JOURNAL).fetchall():
             self.xids[id] = xid
-            rows = self.everybodys if broadcast else self.of_uid.setdefault(uid, [])
+            rows = self.broadcasts if broadcast else self.of_uid.setdefault(uid, [])
             rows.append((id << 60 | checksum, xid, type))
         self.events = len(self.xids)
-        self.told_by_uid = {key >> 60 for rows in self.of_uid.values() for key, _, _ in rows}
+        self.ids_by_uid = {key >> 60 for rows in self.of_uid.values() for key, _, _ in rows}
         self.items = {}  # uid -> id -> version
         for uid, id, version in db.execute("select uid, id, version from item").fetchall():
             self.items.setdefault(uid, {})[id] = version
 
     def _rows(self, notes):
-        """What there is for a client, by what it asked for: keys and transactions."""
-        return [(key, xid) for key, xid, type in self.of_uid.get(notes.uid, []) + self.everybodys
+        """Keys and transactions of all events for a client and its types."""
+        return [(key, xid) for key, xid, type in self.of_uid.get(notes.uid, []) + self.broadcasts
                 if not notes.types or type in notes.types]
 
     def _against(self, notes, due):
@@ -42,7 +42,7 @@ class Verdict:
         }
 
     def compare(self, notes):
-        """How many events were due, and by kind of fault the ids of those that went wrong."""
+        """The number of events that were due, and the wrong ids by kind of fault."""
         base = Position(notes.bases[-1]) if notes.bases else Position("0.0.0.0")
         due = [key for key, xid in self._rows(notes) if not base.seen(xid)]
         found = self._against(notes, due)
@@ -52,13 +52,14 @@ class Verdict:
         return len(due), {kind: sorted(ids) for kind, ids in found.items()}
 
     def compare_replica(self, uid, replica):
-        """What does not fit between an answer to init and the changes behind it."""
+        """Differences between the answer to init, the later changes, and the table."""
         rows, there = replica.rows, self.items.get(uid, {})
-        ids = [id for id in rows.keys() | there.keys() if rows.get(id) != there.get(id)] if rows else []
+        ids = [id for id in rows.keys() | there.keys()
+               if rows.get(id) != there.get(id)] if rows else []
         return {"torn": sorted(set(replica.wrong)), "stale": sorted(ids)}
 
     def compare_between(self, notes, began, ended):
-        """The same for one that has no cursor; nothing is due without `ended`."""
+        """The same for a client without cursors; nothing is due without `ended`."""
         due = [key for key, xid in self._rows(notes)
                if ended and ended.seen(xid) and not began.seen(xid)]
         return len(due), self._against(notes, due)

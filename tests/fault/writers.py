@@ -1,7 +1,7 @@
-"""The torture's writers: everything that a transaction may do to watched tables.
+"""The writers of the torture: everything that a transaction may do to watched tables.
 
-Every row carries a version that each change of it counts up, under the row's lock: so whoever sees
-the changes of a row in another order than they happened in can tell.
+Every row has a version that each change increments under the row's lock, which shows changes that
+arrive out of order.
 """
 
 import asyncio
@@ -11,23 +11,26 @@ import time
 import psycopg
 
 TABLES = """
-create table item(id bigint generated always as identity primary key, uid text, version int, pad text);
+create table item(
+    id bigint generated always as identity primary key, uid text, version int, pad text);
 create table part(id bigint generated always as identity, uid text, version int, pad text)
     partition by hash (id);
 create table part_0 partition of part for values with (modulus 2, remainder 0);
 create table part_1 partition of part for values with (modulus 2, remainder 1);
 create table news(id bigint generated always as identity primary key, version int, pad text);
-create table prep(id bigint generated always as identity primary key, uid text, version int, pad text);
+create table prep(
+    id bigint generated always as identity primary key, uid text, version int, pad text);
 create index on item (uid);
 create index on part (id);
 create index on part (uid);
 create index on prep (uid);
 select pgcast.watch('item', init_limit => 100000), pgcast.watch('part'), pgcast.watch('news', null),
-    pgcast.watch('prep', bell => false);
+    pgcast.watch('prep', notify => false);
 """
-HOT = 20  # rows that everybody updates
+HOT = 20  # rows that all writers update
 
-INSERT = "insert into {t}(uid, version, pad) select {uid}, 1, repeat('x', {pad}) from generate_series(1, {n}) i"
+INSERT = """insert into {t}(uid, version, pad)
+    select {uid}, 1, repeat('x', {pad}) from generate_series(1, {n}) i"""
 
 
 class Abandon(Exception):
@@ -64,15 +67,17 @@ class Writers:
                         await self._one(db, number, published)
                         await asyncio.sleep(self.random.expovariate(1 / self.pause))
             except psycopg.OperationalError:
-                self.failures += 1  # the server went away
+                self.failures += 1  # the server has failed
                 await asyncio.sleep(0.2)
 
     async def _one(self, db, number, published):
         """One transaction of some kind."""
         kind = self.random.choices(
-            [self._plain, self._update, self._rolled_back, self._savepoint, self._exception, self._early,
-             self._bulk, self._move, self._delete, self._publish, self._news, self._prepared, self._long],
-            # preparing flushes everybody's commits
+            [self._plain, self._update, self._rolled_back, self._savepoint, self._exception,
+             self._early,
+             self._bulk, self._move, self._delete, self._publish, self._news, self._prepared,
+             self._long],
+            # PREPARE TRANSACTION flushes all commits
             [20, 25, 5, 8, 6, 4, 1, 8, 6, 20, 2, 4 if self.synchronous else 0, 1])[0]
         self.transactions += 1
         try:
@@ -83,7 +88,7 @@ class Writers:
         except (Abandon, psycopg.errors.DeadlockDetected, psycopg.errors.DivisionByZero):
             await db.rollback()
 
-    # what writers do; uids are ours, so that they need no quoting
+    # the uids need no quoting
 
     def _uid(self):
         return f"'{self.random.choice(self.uids)}'"
@@ -98,7 +103,7 @@ class Writers:
         return INSERT.format(t=table or self._table(), uid=uid or self._uid(), pad=self._pad(), n=n)
 
     def _touch(self, n=1):
-        """Updates rows that others update, too."""
+        """Updates rows that other writers update, too."""
         ids = self.random.sample(range(1, HOT + 1), n)
         return f"update {self._table()} set version = version + 1 where id = any (array{ids})"
 
@@ -148,8 +153,9 @@ class Writers:
             await db.execute(self._insert())
 
     async def _bulk(self, db):
-        uid = self.random.choice(["'{}' || i % {}".format(self.uids[0][:-1], len(self.uids)), self._uid()])
-        await db.execute(INSERT.format(t=self._table(), uid=uid, pad=self.random.choice([5, 200]), n=1000))
+        uid = self.random.choice([f"'{self.uids[0][:-1]}' || i % {len(self.uids)}", self._uid()])
+        await db.execute(INSERT.format(t=self._table(), uid=uid, pad=self.random.choice([5, 200]),
+                                       n=1000))
 
     async def _move(self, db):
         await db.execute(f"update {self._table()} set version = version + 1, uid = {self._uid()}"
@@ -180,8 +186,9 @@ class Writers:
         await db.execute(f"{word} prepared '{name}'")
 
     async def finish_prepared(self):
-        """Those that a crash came between."""
+        """Commits transactions that a crash left prepared."""
         async with await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True) as db:
-            cursor = await db.execute("select gid from pg_prepared_xacts where database = current_database()")
+            cursor = await db.execute(
+                "select gid from pg_prepared_xacts where database = current_database()")
             for gid, in await cursor.fetchall():
                 await db.execute(f"commit prepared '{gid}'")

@@ -1,4 +1,4 @@
--- What clients may see.
+-- pgcast.watch(columns => …): the columns that clients may see.
 begin;
 select plan(5);
 
@@ -17,22 +17,22 @@ update account set uid = 'bob';
 delete from account;
 delete from account_p;
 select is_empty($$select * from pgcast.event where data::text || coalesce(old::text, '') ~ 'secret|uid'$$,
-	'only allowed columns are journaled');
+	'only these columns are journaled');
 select results_eq($$select op, data::text, old::text from pgcast.event where type = 'account' order by id$$,
 	$$values ('insert', '{"name":"n","id":1}', null), ('update', '{"name":"m","id":1}', '{"name":"n","id":1}'),
 		('delete', '{"name":"m","id":1}', null), ('insert', '{"name":"m","id":1}', null),
 		('delete', '{"name":"m","id":1}', null)$$,
-	'in the order in which they were named');
+	'in the order of the argument');
 select results_eq($$select op, data::text, old::text from pgcast.event where type = 'account_p' order by id$$,
 	$$values ('insert', '{"name":"n","id":1}', null), ('update', '{"name":"m","id":1}', '{"name":"n","id":1}'),
 		('delete', '{"name":"m","id":1}', null)$$,
 	'by row triggers, too');
 insert into account values (1, 'ann', 'n', 'secret', 'secret');
-select is(pgcast.init('account', 'ann'), '{"type":"account","op":"init","data":[{"name":"n","id":1}]}', 'init tells no more');
+select is(pgcast.init('account', 'ann'), '{"type":"account","op":"init","data":[{"name":"n","id":1}]}', 'init returns only these columns');
 select pgcast.watch('account', columns => array['password']::name[]);
 truncate pgcast.event;
 update account set password = 'public';
-select is((select data::text from pgcast.event), '{"password":"public"}', 'watch called again changes them');
+select is((select data::text from pgcast.event), '{"password":"public"}', 'another call of watch changes them');
 
 select * from finish();
 rollback;

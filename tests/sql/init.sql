@@ -1,7 +1,6 @@
--- The answer to a client's init.
+-- pgcast.init: a uid's newest rows.
 begin;
 select plan(20);
-set local client_min_messages = error;
 
 create table note (id int primary key, uid text, n int);
 create index on note (uid, id);
@@ -10,31 +9,31 @@ insert into note select i, case when i % 2 = 0 then 'ann' else 'bob' end, i from
 select is(pgcast.init('note', 'ann'),
 	'{"type":"note","op":"init","data":[{"id":6,"uid":"ann","n":6},{"id":8,"uid":"ann","n":8},{"id":10,"uid":"ann","n":10}]}',
 	'the newest init_limit rows of the uid, oldest first');
-select is(pgcast.init('note', 'carl'), '{"type":"note","op":"init","data":[]}', 'of a stranger there are none');
-select is(pgcast.init('note', 'ANN'''), '{"type":"note","op":"init","data":[]}', 'uids are compared to the letter');
-select is(pgcast.init('nothing', 'ann'), null, 'NULL for what is not watched');
-select is(pgcast.init(null, 'ann'), null, 'or not said');
-select is(pgcast.init('note', null), '{"type":"note","op":"init","data":[]}', 'no uid has no rows');
+select is(pgcast.init('note', 'carl'), '{"type":"note","op":"init","data":[]}', 'no rows of an unknown uid');
+select is(pgcast.init('note', 'ANN'''), '{"type":"note","op":"init","data":[]}', 'uids are compared with case and quotes');
+select is(pgcast.init('nothing', 'ann'), null, 'NULL for an unknown type');
+select is(pgcast.init(null, 'ann'), null, 'NULL for a NULL type');
+select is(pgcast.init('note', null), '{"type":"note","op":"init","data":[]}', 'no rows of a NULL uid');
 select pgcast.watch('note', type => 'a "b"', init_limit => 0);
-select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","data":[]}', 'a type is quoted, a limit may be 0');
+select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","data":[]}', 'a type is quoted in JSON; a limit may be 0');
 select pgcast.watch('note', uid_column => null, init_limit => 2);
-select is(pgcast.init('note', 'x')::json->'data'->>1, '{"id":10,"uid":"ann","n":10}', 'a broadcast table tells everyone all');
+select is(pgcast.init('note', 'x')::json->'data'->>1, '{"id":10,"uid":"ann","n":10}', 'a broadcast table returns the same rows to every uid');
 
 create table by_int (k int, uid int, primary key (uid, k));
 select pgcast.watch('by_int');
 insert into by_int select i, i % 100 from generate_series(1, 10000) i;
 analyze by_int;
-select is(json_array_length(pgcast.init('by_int', '7')::json->'data'), 100, 'a uid of another type');
-select is(pgcast.init('by_int', '007'), '{"type":"by_int","op":"init","data":[]}', 'is compared as text');
-select is(pgcast.init('by_int', 'seven'), '{"type":"by_int","op":"init","data":[]}', 'and need not be a value of that type');
-select is(pgcast.init('by_int', '99999999999'), '{"type":"by_int","op":"init","data":[]}', 'nor in its range');
+select is(json_array_length(pgcast.init('by_int', '7')::json->'data'), 100, 'an integer uid column: all rows of a uid');
+select is(pgcast.init('by_int', '007'), '{"type":"by_int","op":"init","data":[]}', 'an integer uid is compared as text');
+select is(pgcast.init('by_int', 'seven'), '{"type":"by_int","op":"init","data":[]}', 'a uid that is no integer has no rows');
+select is(pgcast.init('by_int', '99999999999'), '{"type":"by_int","op":"init","data":[]}', 'a uid out of the type''s range has no rows');
 create function plan_of(uid text) returns setof text language plpgsql as $$
 begin
 	return query execute 'explain select n.* from by_int n where ' || pgcast.uid_condition('by_int', 'uid', uid)
 		|| ' order by n.uid desc, n.k desc limit 100';
 end
 $$;
-select matches((select string_agg(l, ' ') from plan_of('7') l), 'Index.*uid = 7', 'by index');
+select matches((select string_agg(l, ' ') from plan_of('7') l), 'Index.*uid = 7', 'an integer uid is found by index');
 
 create domain short as varchar(5) check (value <> 'bad');
 create type mood as enum ('glad', 'sad');
@@ -45,19 +44,19 @@ select pgcast.watch('by_domain'), pgcast.watch('by_mood'), pgcast.watch('by_poin
 insert into by_domain values ('abcde', 1);
 insert into by_mood values ('sad', 1);
 insert into by_point values ('(1,2)', 1);
-select is(json_array_length(pgcast.init('by_domain', 'abcde')::json->'data'), 1, 'a domain');
-select is(json_array_length(pgcast.init('by_domain', u)::json->'data'), 0, 'no value of it') from unnest(array['bad']) u;
-select is(json_array_length(pgcast.init('by_domain', 'abcdef')::json->'data'), 0, 'longer than it may be');
+select is(json_array_length(pgcast.init('by_domain', 'abcde')::json->'data'), 1, 'a uid column with a domain type');
+select is(json_array_length(pgcast.init('by_domain', u)::json->'data'), 0, 'a uid that violates the domain has no rows') from unnest(array['bad']) u;
+select is(json_array_length(pgcast.init('by_domain', 'abcdef')::json->'data'), 0, 'a uid too long for the domain has no rows');
 select is(json_array_length(pgcast.init('by_mood', 'sad')::json->'data')
-	+ json_array_length(pgcast.init('by_mood', 'mad')::json->'data'), 1, 'an enum');
-select is(json_array_length(pgcast.init('by_point', '(1,2)')::json->'data'), 1, 'a type that knows no equality');
+	+ json_array_length(pgcast.init('by_mood', 'mad')::json->'data'), 1, 'a uid column with an enum type');
+select is(json_array_length(pgcast.init('by_point', '(1,2)')::json->'data'), 1, 'a uid column with a type without an equality operator');
 
 create table keyless (uid text, at int, v int);
 create index on keyless (uid, at);
 select pgcast.watch('keyless', init_limit => 2);
 insert into keyless values ('ann', 3, 3), ('ann', 1, 1), ('ann', 2, 2);
 select is(pgcast.init('keyless', 'ann')::json->>'data', '[{"uid":"ann","at":2,"v":2},{"uid":"ann","at":3,"v":3}]',
-	'without a primary key, what follows the uid in its index is the order');
+	'without a primary key, the columns after the uid in its index give the order');
 
 create table moment (id int primary key, uid text, at timestamptz);
 create index on moment (uid, id);
@@ -66,7 +65,7 @@ set local timezone = 'Asia/Tokyo';
 insert into moment values (1, 'ann', '2026-01-01 00:00+00');
 set local timezone = 'Europe/Paris';
 select is(pgcast.init('moment', 'ann')::json->'data'->>0, (select data::text from pgcast.event where type = 'moment'),
-	'a row looks as in its events, whatever the time zones of the sessions');
+	'JSON equals that of the event, whatever the sessions'' time zones');
 
 select * from finish();
 rollback;

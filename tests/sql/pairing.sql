@@ -1,4 +1,4 @@
--- Old and new rows of an UPDATE belong together, however the rows were found.
+-- UPDATE pairs old and new rows, whatever the plan.
 begin;
 select plan(6);
 
@@ -16,21 +16,21 @@ create function wrong() returns bigint language sql as $$
 $$;
 
 update pair set was = is_now, is_now = -is_now;
-select is(wrong(), 0::bigint, 'the whole table');
+select is(wrong(), 0::bigint, 'update of the whole table');
 update pair p set was = p.is_now, is_now = o.n from other o where o.id = p.id and o.n % 2 = 0;
-select is(wrong(), 0::bigint, 'a join');
+select is(wrong(), 0::bigint, 'update with a hash join');
 set local enable_hashjoin = off;
 update pair p set was = p.is_now, is_now = o.n + 1 from other o where o.id = p.id;
-select is(wrong(), 0::bigint, 'a join of another kind, the trigger''s own too');
-with picked as materialized (select id from other order by n limit 7000)
-update pair set was = is_now, is_now = is_now + 5 where id in (select id from picked);
-select is(wrong(), 0::bigint, 'a CTE');
+select is(wrong(), 0::bigint, 'update and trigger without hash joins');
+with chosen as materialized (select id from other order by n limit 7000)
+update pair set was = is_now, is_now = is_now + 5 where id in (select id from chosen);
+select is(wrong(), 0::bigint, 'update with a CTE');
 set local work_mem = '64kB';
 reset enable_hashjoin;
 update pair set was = is_now, is_now = is_now * 2 where uid <> 'u3';
-select is(wrong(), 0::bigint, 'more than fits into memory');
+select is(wrong(), 0::bigint, 'update of more rows than work_mem holds');
 select is((select count(*) from pgcast.event where op = 'update'),
-	(20000 + 10000 + 20000 + 7000 + (select count(*) from pair where uid <> 'u3'))::bigint, 'none is missing');
+	(20000 + 10000 + 20000 + 7000 + (select count(*) from pair where uid <> 'u3'))::bigint, 'no event is missing');
 
 select * from finish();
 rollback;

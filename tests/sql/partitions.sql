@@ -9,53 +9,53 @@ alter table metric_2 drop column gone;
 alter table metric attach partition metric_2 for values from ('2026-02-01') to ('2026-03-01');
 create index on metric (uid, day, id);
 select pgcast.watch('metric');
-create view told as
+create view journal as
 	select type, uid, op, (data->>'id')::int as id, (data->>'v')::int as v, (old->>'v')::int as was
 	from pgcast.event order by pgcast.event.id;
 
 insert into metric values (1, '2026-01-05', 'ann', 1), (2, '2026-02-05', 'bob', 2);
 update metric set v = v + 10;
 delete from metric where id = 1;
-select results_eq('table told',
+select results_eq('table journal',
 	$$values ('metric', 'ann', 'insert', 1, 1, null::int), ('metric', 'bob', 'insert', 2, 2, null),
 		('metric', 'ann', 'update', 1, 11, 1), ('metric', 'bob', 'update', 2, 12, 2),
 		('metric', 'ann', 'delete', 1, 11, null)$$,
-	'through the parent');
+	'changes through the parent');
 
 truncate pgcast.event;
 insert into metric_1 values (3, '2026-01-06', 'ann', 1);
 update metric_2 set v = 3;
 delete from metric_2;
-select results_eq('table told',
+select results_eq('table journal',
 	$$values ('metric', 'ann', 'insert', 3, 1, null::int), ('metric', 'bob', 'update', 2, 3, 12),
 		('metric', 'bob', 'delete', 2, 3, null)$$,
-	'through a partition by name');
+	'changes that name a partition');
 
 truncate pgcast.event;
 create table metric_3 partition of metric for values from ('2026-03-01') to ('2026-04-01');
 insert into metric_3 values (4, '2026-03-06', 'ann', 1);
 insert into metric values (5, '2026-03-06', 'ann', 1);
-select results_eq('select id, op from told', $$values (4, 'insert'), (5, 'insert')$$,
-	'in a partition that came later');
+select results_eq('select id, op from journal', $$values (4, 'insert'), (5, 'insert')$$,
+	'inserts into a partition created later');
 
 truncate pgcast.event;
 update metric set day = '2026-01-31' where id = 5;
-select results_eq('select id, op from told', $$values (5, 'delete'), (5, 'insert')$$,
+select results_eq('select id, op from journal', $$values (5, 'delete'), (5, 'insert')$$,
 	'a row that moves to another partition is deleted and inserted');
 
 truncate pgcast.event;
 update metric set uid = 'bob' where id = 4;
 update metric set uid = null where id = 4;
-select results_eq('select uid, op from told',
+select results_eq('select uid, op from journal',
 	$$values ('ann', 'delete'), ('bob', 'insert'), ('bob', 'delete'), (null, 'insert')$$,
-	'a row that moves to another uid');
+	'a row that moves to another uid is deleted and inserted');
 
 truncate pgcast.event;
 copy metric from stdin;
 7	2026-01-07	ann	1
 8	2026-02-07	bob	2
 \.
-select results_eq('select uid, id from told', $$values ('ann', 7), ('bob', 8)$$, 'COPY');
+select results_eq('select uid, id from journal', $$values ('ann', 7), ('bob', 8)$$, 'COPY');
 
 select is(pgcast.init('metric', 'ann')::json->'data'->0->>'id', '3', 'init reads the whole tree');
 
@@ -71,13 +71,13 @@ delete from dog;
 select results_eq($$select op, (data->>'id')::int, data->>'name', old->>'name' from pgcast.event order by id$$,
 	$$values ('insert', 1, 'x', null), ('insert', 2, 'y', null), ('update', 1, 'w', 'x'),
 		('update', 2, 'w', 'y'), ('delete', 2, 'w', null)$$,
-	'inheritance: through the parent and by the child''s name');
+	'inheritance: changes through the parent and by the child''s name');
 
 create table cat () inherits (animal);
 select pgcast.watch('animal');
 truncate pgcast.event;
 insert into cat values (3, 'ann', 'c');
-select results_eq('select op, id from told', $$values ('insert', 3)$$,
+select results_eq('select op, id from journal', $$values ('insert', 3)$$,
 	'a new child is watched once pgcast.watch was called again');
 
 create table lone (id int, uid text) partition by list (id);
@@ -86,8 +86,8 @@ select pgcast.watch('lone_1');
 truncate pgcast.event;
 insert into lone values (1, 'ann');
 insert into lone_1 values (1, 'bob');
-select results_eq('select type, uid from told', $$values ('lone_1', 'ann'), ('lone_1', 'bob')$$,
-	'a partition may be watched alone');
+select results_eq('select type, uid from journal', $$values ('lone_1', 'ann'), ('lone_1', 'bob')$$,
+	'a partition can be watched alone');
 
 select * from finish();
 rollback;

@@ -1,72 +1,72 @@
--- The journal's ring of three slots, and what pgcast.prune does to it.
+-- pgcast.prune: rotation among the journal's three tables, and retention.
 begin;
 select plan(26);
 
-create view slots as
-select slot, count(*) as rows from pgcast.event group by slot order by slot;
--- As if all that is there had been seen finished that long ago.
+create view journal_tables as
+select journal_table, count(*) as rows from pgcast.event group by 1 order by 1;
+-- As if all transactions so far had been seen ended that long ago.
 create function elapse(by interval) returns void language sql as $$
 	update pgcast.horizon set at = at - by;
-	update pgcast.ring set since = since - by;
+	update pgcast.rotation set since = since - by;
 $$;
 create function publish(n int) returns void language sql as $$
 	select pgcast.publish('ann', 'x', to_json(i)) from generate_series(1, n) i
 $$;
--- Within one transaction nothing is ever seen finished: so as if.
+-- Within one transaction none is seen ended: so as if.
 create function end_all() returns void language sql as $$
 	update pgcast.event set xid = '3';
 	insert into pgcast.horizon (xid) values ('4') on conflict (at) do update set xid = excluded.xid;
 $$;
 
 truncate pgcast.event, pgcast.horizon;
-update pgcast.ring set current = 0, since = clock_timestamp(), pruned_xid = '0', pruned_id = 0;
+update pgcast.rotation set current = 0, since = clock_timestamp(), pruned_xid = '0', pruned_id = 0;
 
-select throws_ok('select pgcast.prune(null)', '22023', null, 'an interval is needed');
-select throws_ok($$select pgcast.prune('-1s')$$, '22023', null, 'that is not negative');
-select is(pgcast.prune('1h'), 0::bigint, 'of nothing, nothing is pruned');
-select is(current, 0::smallint, 'and the ring stands') from pgcast.ring;
-select isnt_empty('table pgcast.horizon', 'but it was noted what is finished');
+select throws_ok('select pgcast.prune(null)', '22023', null, 'NULL is refused');
+select throws_ok($$select pgcast.prune('-1s')$$, '22023', null, 'a negative interval is refused');
+select is(pgcast.prune('1h'), 0::bigint, 'an empty journal: nothing is pruned');
+select is(current, 0::smallint, 'and no rotation') from pgcast.rotation;
+select isnt_empty('table pgcast.horizon', 'but the horizon is recorded');
 select pgcast.prune('1h');
-select is(count(*), 1::bigint, 'not on every look') from pgcast.horizon;
+select is(count(*), 1::bigint, 'not at every call') from pgcast.horizon;
 
 select publish(3);
-select is(pgcast.prune('1h'), 0::bigint, 'what is young stays');
+select is(pgcast.prune('1h'), 0::bigint, 'young events stay');
 select elapse('40min');
-select is(pgcast.prune('1h'), 0::bigint, 'what is middle-aged, too');
-select is(current, 1::smallint, 'but the ring turns') from pgcast.ring;
+select is(pgcast.prune('1h'), 0::bigint, 'events older than half of keep stay');
+select is(current, 1::smallint, 'but writers move to the next table') from pgcast.rotation;
 select publish(2);
-select results_eq('table slots', $$values (0::smallint, 3::bigint), (1::smallint, 2::bigint)$$,
-	'so that new events go to the next slot');
+select results_eq('table journal_tables', $$values (0::smallint, 3::bigint), (1::smallint, 2::bigint)$$,
+	'which receives new events');
 
 select elapse('2h');
-select is(pgcast.prune('1h'), 0::bigint, 'what was not seen finished stays, however old');
-select is(current, 2::smallint, 'while the ring turns') from pgcast.ring;
+select is(pgcast.prune('1h'), 0::bigint, 'old events stay while the horizon is not known to be as old');
+select is(current, 2::smallint, 'while writers move to the last empty table') from pgcast.rotation;
 select publish(1);
 select elapse('2h');
-select is(pgcast.prune('1h'), 0::bigint, 'and if that lasts');
-select is(current, 2::smallint, 'it stops before the slot that is full') from pgcast.ring;
-select results_eq('table slots',
+select is(pgcast.prune('1h'), 0::bigint, 'later, too');
+select is(current, 2::smallint, 'the rotation stops before a table with events') from pgcast.rotation;
+select results_eq('table journal_tables',
 	$$values (0::smallint, 3::bigint), (1::smallint, 2::bigint), (2::smallint, 1::bigint)$$,
-	'with all of it there');
+	'and no event is dropped');
 
-select max(id) as last_id from pgcast.event where slot = 0 \gset
+select max(id) as last_id from pgcast.event where journal_table = 0 \gset
 select end_all();
 select elapse('2h');
-select is(pgcast.prune('1h'), 3::bigint, 'the oldest slot goes when it was seen finished that long ago');
-select results_eq('table slots', $$values (1::smallint, 2::bigint), (2::smallint, 1::bigint)$$,
+select is(pgcast.prune('1h'), 3::bigint, 'the oldest table is emptied when the horizon is older than keep');
+select results_eq('table journal_tables', $$values (1::smallint, 2::bigint), (2::smallint, 1::bigint)$$,
 	'and only that one');
-select is(pruned_id, :last_id::bigint, 'its last event is remembered') from pgcast.ring;
-select is(pruned_xid, '3'::xid8, 'by its transaction, too') from pgcast.ring;
-select is(pgcast.prune('1h'), 2::bigint, 'the next look takes the next slot');
-select is(current, 0::smallint, 'and the ring turns again') from pgcast.ring;
+select is(pruned_id, :last_id::bigint, 'its last event is stored') from pgcast.rotation;
+select is(pruned_xid, '3'::xid8, 'with its transaction') from pgcast.rotation;
+select is(pgcast.prune('1h'), 2::bigint, 'the next call empties the next table');
+select is(current, 0::smallint, 'and rotates again') from pgcast.rotation;
 select is(pgcast.prune('1h'), 1::bigint, 'and the last one');
-select is_empty('table slots', 'and the journal is empty');
+select is_empty('table journal_tables', 'until the journal is empty');
 insert into pgcast.horizon values (now() - interval '3h', '5'), (now() - interval '2h', '6');
-select is(pgcast.prune('1h'), 0::bigint, 'then there is nothing to do');
-select is(count(*), 0::bigint, 'but to forget what was finished, when more has been since')
+select is(pgcast.prune('1h'), 0::bigint, 'nothing is left to prune');
+select is(count(*), 0::bigint, 'but old horizons are deleted')
 from pgcast.horizon where xid < '6';
 select publish(1);
-select is(count(*), 1::bigint, 'writers write on') from pgcast.event;
+select is(count(*), 1::bigint, 'writers still write') from pgcast.event;
 
 select * from finish();
 rollback;

@@ -1,7 +1,6 @@
--- Who may do what.
+-- Rights of writers, bridges and the owner.
 begin;
 select plan(17);
-set local client_min_messages = error;
 
 create role pgcast_test_writer;
 create role pgcast_test_bridge;
@@ -16,7 +15,7 @@ select pgcast.watch('t'), pgcast.watch('p', columns => array['id']::name[]);
 grant select, insert, update, delete, truncate on t, p to pgcast_test_writer;
 select pgcast.grant_bridge('pgcast_test_bridge');
 
--- A search path on which a stranger has put things of their own.
+-- A search path with objects of another role that replace ours.
 create schema trap;
 grant usage on schema trap to public;
 create function trap.to_json(anyelement) returns json language plpgsql as $$ begin raise 'trapped'; end $$;
@@ -25,7 +24,7 @@ create function trap.isnt(text, text) returns boolean language plpgsql as $$ beg
 create operator trap.= (leftarg = text, rightarg = text, function = trap.isnt);
 create operator trap.<> (leftarg = text, rightarg = text, function = trap.isnt);
 create table trap.event (id int);
-create table trap.ring (current int);
+create table trap.rotation (current int);
 
 grant usage on schema trap to pgcast_test_writer;
 set local role pgcast_test_writer;
@@ -40,25 +39,25 @@ delete from public.p;
 truncate public.p;
 set local search_path = public;
 select throws_ok('select * from pgcast.event', '42501', null, 'a writer can''t read the journal');
-select throws_ok($$select pgcast.publish('ann', 'x', '1')$$, '42501', null, 'or publish');
-select throws_ok($$select pgcast.watch('t')$$, '42501', null, 'or watch');
-select throws_ok($$select pgcast.init('t', 'ann')$$, '42501', null, 'or ask for an init');
+select throws_ok($$select pgcast.publish('ann', 'x', '1')$$, '42501', null, 'a writer can''t publish');
+select throws_ok($$select pgcast.watch('t')$$, '42501', null, 'a writer can''t watch');
+select throws_ok($$select pgcast.init('t', 'ann')$$, '42501', null, 'a writer can''t call init');
 reset role;
 select results_eq('select type, op from pgcast.event order by id',
 	$$values ('t', 'insert'), ('t', 'delete'), ('t', 'insert'), ('t', 'delete'), ('t', 'truncate'),
 		('p', 'insert'), ('p', 'delete'), ('p', 'insert'), ('p', 'delete'), ('p', 'truncate')$$,
-	'but needs no right on pgcast to write, whatever the search path is');
+	'a writer needs no right on pgcast to write, whatever the search path is');
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');
-select is(pgcast.schema_version(), 2, 'the version');
-select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'init');
-select isnt_empty('select * from pgcast.watched', 'what is watched');
-select ok(pgcast.bridge_join() > 0, 'and joins');
-select throws_ok('delete from pgcast.event', '42501', null, 'but changes nothing');
-select throws_ok('select * from t', '42501', null, 'and reads no table');
+select is(pgcast.schema_version(), 3, 'a bridge reads the version');
+select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'a bridge calls init');
+select isnt_empty('select * from pgcast.watched', 'a bridge reads pgcast.watched');
+select ok(pgcast.bridge_join() > 0, 'a bridge joins');
+select throws_ok('delete from pgcast.event', '42501', null, 'a bridge can''t change the journal');
+select throws_ok('select * from t', '42501', null, 'a bridge can''t read a watched table');
 reset role;
-select throws_ok($$select pgcast.grant_bridge('nobody at all')$$, '42704', null, 'a bridge''s role must be there');
+select throws_ok($$select pgcast.grant_bridge('nobody at all')$$, '42704', null, 'grant_bridge refuses an unknown role');
 
 select is_empty($$
 	select p.oid::regprocedure::text from pg_proc p
@@ -70,9 +69,9 @@ select is_empty($$
 	select c.oid::regclass::text from pg_class c
 	where c.relnamespace = 'pgcast'::regnamespace
 		and (c.relowner <> 'pgcast_owner'::regrole or exists (select from aclexplode(c.relacl) a where a.grantee = 0))$$,
-	'every function pins its search path, the owner owns everything, nothing is everybody''s');
+	'every function pins its search path, pgcast_owner owns all objects, PUBLIC has no rights');
 select is((select (rolsuper, rolcanlogin, rolcreaterole, rolbypassrls)::text from pg_roles where rolname = 'pgcast_owner'),
-	'(f,f,f,f)', 'the owner can''t log in and has no powers');
+	'(f,f,f,f)', 'the owner can''t log in and has no attributes');
 select is_empty($$
 	select 'function ' || p.oid::regprocedure::text from pg_proc p
 	where p.pronamespace = 'pgcast'::regnamespace and obj_description(p.oid, 'pg_proc') is null
@@ -96,7 +95,7 @@ set local role pgcast_test_writer;
 insert into rls values (1, 'ann');
 reset role;
 select is((select count(*) from pgcast.event where type = 'rls'), 1::bigint,
-	'rows are told that their writer may not read');
+	'row-level security: a row that its writer may not read is journaled');
 
 select * from finish();
 rollback;

@@ -1,4 +1,4 @@
--- Work that is rolled back is not told.
+-- Changes that are rolled back are not journaled.
 begin;
 select plan(4);
 
@@ -23,10 +23,10 @@ insert into r values (6, 'ann');
 insert into rp values (3, 'ann');
 release c;
 select results_eq($$select type, (data->>'id')::int from pgcast.event order by id$$,
-	$$values ('r', 1), ('r', 5), ('r', 6), ('rp', 3)$$, 'savepoints');
+	$$values ('r', 1), ('r', 5), ('r', 6), ('rp', 3)$$, 'only changes that no savepoint rolled back are journaled');
 select is((select count(distinct xid) from pgcast.event), 1::bigint,
-	'what was done under a savepoint carries the top-level transaction');
-select is((select xid from pgcast.event limit 1), pg_current_xact_id(), 'which is this one');
+	'changes under a savepoint have the top-level transaction''s id');
+select is((select xid from pgcast.event limit 1), pg_current_xact_id(), 'the current one');
 
 truncate pgcast.event;
 do $$ begin
@@ -39,7 +39,7 @@ do $$ begin
 	end;
 end $$;
 select results_eq($$select (data->>'id')::int from pgcast.event order by id$$, $$values (7), (9)$$,
-	'exceptions in functions');
+	'a function''s exception block undoes events, too');
 
 select * from finish();
 rollback;

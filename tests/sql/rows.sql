@@ -1,4 +1,4 @@
--- What a change of a row looks like in the journal.
+-- The events of changed rows.
 begin;
 select plan(15);
 
@@ -10,25 +10,25 @@ insert into note values (1, 'ann', 'one');
 select results_eq(
 	'select uid, broadcast, type, op, data::text, old::text from pgcast.event',
 	$$values ('ann', false, 'note', 'insert', '{"id":1,"uid":"ann","body":"one"}', null)$$,
-	'an insert tells the new row');
+	'an insert has the new row');
 select is(
 	(select (xid, at between now() and clock_timestamp(), id > 0)::text from pgcast.event),
 	(pg_current_xact_id(), true, true)::text,
-	'it knows its transaction, its time and its id');
+	'an event has its transaction, time and id');
 
 truncate pgcast.event;
 update note set body = 'two';
 select results_eq(
 	'select uid, op, data::text, old::text from pgcast.event',
 	$$values ('ann', 'update', '{"id":1,"uid":"ann","body":"two"}', '{"id":1,"uid":"ann","body":"one"}')$$,
-	'an update tells the new row and the old one');
+	'an update has the new and the old row');
 
 truncate pgcast.event;
 delete from note;
 select results_eq(
 	'select uid, op, data::text, old::text from pgcast.event',
 	$$values ('ann', 'delete', '{"id":1,"uid":"ann","body":"two"}', null)$$,
-	'a delete tells the row that was');
+	'a delete has the old row');
 
 truncate pgcast.event;
 insert into note values (1, 'ann', 'a'), (2, 'bob', 'b'), (3, 'ann', 'c');
@@ -38,7 +38,7 @@ select results_eq(
 	from pgcast.event where id > (select min(id) + 2 from pgcast.event) order by id$$,
 	$$values ('ann', 'delete', '1', 'ann', 'a', null), ('bob', 'insert', '1', 'bob', 'a!', null),
 		('bob', 'delete', '2', 'bob', 'b', null), ('ann', 'insert', '2', 'ann', 'b!', null)$$,
-	'a row that moves to another uid is deleted for the old one and then inserted for the new one');
+	'a row that moves to another uid is deleted for the old one, then inserted for the new one');
 
 truncate pgcast.event;
 insert into note values (4, null, 'nobody''s');
@@ -51,25 +51,25 @@ select results_eq(
 	$$values (null, false, 'insert'), (null, false, 'delete'), ('ann', false, 'insert'),
 		('ann', false, 'delete'), (null, false, 'insert'), (null, false, 'update'),
 		(null, false, 'delete')$$,
-	'a row without uid is journaled and is for nobody');
+	'a row without a uid is journaled without a uid');
 
 truncate pgcast.event;
 create table twin (uid text, body text);
 select pgcast.watch('twin');
 insert into twin values ('ann', 'same');
 insert into twin values ('ann', 'same'), ('ann', 'same');
-select is((select count(*) from pgcast.event), 3::bigint, 'equal rows are events of their own');
-select is((select count(distinct id) from pgcast.event), 3::bigint, 'each with an id of its own');
+select is((select count(*) from pgcast.event), 3::bigint, 'equal rows are separate events');
+select is((select count(distinct id) from pgcast.event), 3::bigint, 'with different ids');
 update twin set body = 'again';
 delete from twin;
 select is((select count(*) from pgcast.event), 9::bigint,
-	'so are their updates and deletes, without any key');
+	'their updates and deletes are separate events, without a key');
 
 truncate pgcast.event;
 update twin set body = 'none' where false;
 delete from twin where false;
 insert into twin select 'a', 'b' where false;
-select is_empty('select * from pgcast.event', 'a statement that changes nothing tells nothing');
+select is_empty('select * from pgcast.event', 'a statement that changes no row makes no event');
 
 create type mood as enum ('glad', 'sad');
 create table by_int (uid int, v int);
@@ -81,7 +81,7 @@ insert into by_uuid values ('00000000-0000-0000-0000-00000000000A');
 insert into by_enum values ('sad');
 select results_eq('select uid from pgcast.event order by id',
 	$$values ('7'), ('00000000-0000-0000-0000-00000000000a'), ('sad')$$,
-	'a uid may be of any type and is told as text');
+	'a uid column may have any type; the event has its text');
 
 truncate pgcast.event;
 create table news (id int primary key, headline text);
@@ -90,21 +90,21 @@ insert into news values (1, 'x');
 update news set headline = 'y';
 select results_eq('select uid, broadcast, type, op from pgcast.event order by id',
 	$$values (null::text, true, 'breaking', 'insert'), (null, true, 'breaking', 'update')$$,
-	'without a uid column every change is a broadcast, under the type that was asked for');
+	'without a uid column every change is a broadcast, with the type of the argument');
 
 truncate pgcast.event;
 create table odd ("n" int, "r" text, "data" text, "to_uid" text, "k" int, "place" int, "o" int,
-	"many" int, "care" int, "new_rows" int, "b" int, "g" int, "c" int, "u%1$s""'x" text, "type" text);
-select pgcast.watch('odd', 'u%1$s"''x', 'o''d%d{}');
-insert into odd ("u%1$s""'x", n, r, care) values ('ann', 1, 'r', 3);
+	"slow_path" int, "journal_table" int, "new_rows" int, "b" int, "g" int, "c" int, "u@number@""'x" text, "type" text);
+select pgcast.watch('odd', 'u@number@"''x', 'o''d@type@{}');
+insert into odd ("u@number@""'x", n, r, slow_path) values ('ann', 1, 'r', 3);
 update odd set n = 2;
-update odd set "u%1$s""'x" = 'bob';
+update odd set "u@number@""'x" = 'bob';
 delete from odd;
 select results_eq($$select uid, type, op, data->>'n', old->>'n' from pgcast.event order by id$$,
-	$$values ('ann', 'o''d%d{}', 'insert', '1', null), ('ann', 'o''d%d{}', 'update', '2', '1'),
-		('ann', 'o''d%d{}', 'delete', '2', null), ('bob', 'o''d%d{}', 'insert', '2', null),
-		('bob', 'o''d%d{}', 'delete', '2', null)$$,
-	'names of columns and types may be whatever PostgreSQL allows');
+	$$values ('ann', 'o''d@type@{}', 'insert', '1', null), ('ann', 'o''d@type@{}', 'update', '2', '1'),
+		('ann', 'o''d@type@{}', 'delete', '2', null), ('bob', 'o''d@type@{}', 'insert', '2', null),
+		('bob', 'o''d@type@{}', 'delete', '2', null)$$,
+	'any names of columns and types that PostgreSQL allows');
 
 truncate pgcast.event;
 select pgcast.publish('ann', 'chat', '{"text": "hi"}'), pgcast.publish(null, 'note', null);
@@ -112,7 +112,7 @@ select results_eq('select uid, broadcast, type, op, data::text from pgcast.event
 	$$values ('ann', false, 'chat', 'publish', '{"text": "hi"}'), (null, true, 'note', 'publish', null)$$,
 	'publish needs no table; without a uid it is a broadcast');
 select throws_ok($$select pgcast.publish('ann', 'a,b', '1')$$, '22023', null,
-	'publish refuses what can''t be a type');
+	'publish refuses an invalid type');
 
 select * from finish();
 rollback;

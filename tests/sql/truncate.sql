@@ -1,4 +1,4 @@
--- TRUNCATE is told to everyone, once.
+-- TRUNCATE is broadcast once.
 begin;
 select plan(5);
 
@@ -10,31 +10,31 @@ create table p21 partition of p2 for values from (10) to (20);
 create table base (id int, uid text);
 create table derived () inherits (base);
 select pgcast.watch('t'), pgcast.watch('p'), pgcast.watch('base');
-create view told as select type, op, uid, broadcast, data::text from pgcast.event order by id;
+create view journal as select type, op, uid, broadcast, data::text from pgcast.event order by id;
 
 insert into t values (1, 'ann');
 truncate pgcast.event;
 truncate t;
-select results_eq('table told', $$values ('t', 'truncate', null::text, true, null::text)$$,
+select results_eq('table journal', $$values ('t', 'truncate', null::text, true, null::text)$$,
 	'a plain table');
 truncate pgcast.event;
 truncate p;
-select results_eq('select type, op from told', $$values ('p', 'truncate')$$, 'a partitioned table');
+select results_eq('select type, op from journal', $$values ('p', 'truncate')$$, 'a partitioned table');
 insert into p values (1, 'ann');
 truncate p21;
 truncate p1;
-select results_eq('select type, op from told',
+select results_eq('select type, op from journal',
 	$$values ('p', 'truncate'), ('p', 'insert'), ('p', 'truncate')$$, 'partitions by name');
 truncate pgcast.event;
 truncate base, t;
 truncate only derived;
-select results_eq('select type, op from told',
+select results_eq('select type, op from journal',
 	$$values ('base', 'truncate'), ('t', 'truncate'), ('base', 'truncate')$$,
 	'an inheritance tree, and a child by name');
 alter table p detach partition p1;
 truncate pgcast.event;
 truncate p1;
-select is_empty('table told', 'a partition that was detached is nobody''s any more');
+select is_empty('table journal', 'a detached partition makes no event');
 
 select * from finish();
 rollback;

@@ -1,7 +1,6 @@
--- Which settings pgcast.watch takes.
+-- The arguments of pgcast.watch and pgcast.unwatch.
 begin;
 select plan(29);
-set local client_min_messages = error;
 
 create table "My Table" (id int, uid text, who text);
 create table other (id int, uid text);
@@ -10,35 +9,35 @@ create materialized view a_matview as select 1 as uid;
 create temp table a_temp (uid text);
 create sequence a_sequence;
 
-select lives_ok($$select pgcast.watch('"My Table"')$$, 'a table is enough');
-select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
-	$$values ('"My Table"', 'My Table', 'uid', null::text, 100, true)$$, 'the rest has defaults');
-select lives_ok($$select pgcast.watch('"My Table"', 'who', 'mine', array['id']::name[], 7, false)$$, 'again, with other settings');
-select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, bell from pgcast.watched',
-	$$values ('"My Table"', 'mine', 'who', '{id}', 7, false)$$, 'changes them');
+select lives_ok($$select pgcast.watch('"My Table"')$$, 'watch with a table alone');
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, notify from pgcast.watched',
+	$$values ('"My Table"', 'My Table', 'uid', null::text, 100, true)$$, 'stores defaults of the other arguments');
+select lives_ok($$select pgcast.watch('"My Table"', 'who', 'mine', array['id']::name[], 7, false)$$, 'watch again with other arguments');
+select results_eq('select relation::text, type, uid_column::text collate "default", columns::text collate "default", init_limit, notify from pgcast.watched',
+	$$values ('"My Table"', 'mine', 'who', '{id}', 7, false)$$, 'stores those');
 insert into "My Table" values (1, 'ann', 'bob');
-select results_eq('select type, uid, data::text from pgcast.event', $$values ('mine', 'bob', '{"id":1}')$$, 'from then on');
+select results_eq('select type, uid, data::text from pgcast.event', $$values ('mine', 'bob', '{"id":1}')$$, 'and applies them');
 
-select throws_ok($$select pgcast.watch('other', 'nobody')$$, '42703', 'pgcast: public.other has no column nobody', 'an unknown uid column');
-select throws_ok($$select pgcast.watch('other', columns => array['id', 'No']::name[])$$, '42703', 'pgcast: public.other has no column "No"', 'an unknown column to see');
-select throws_ok($$select pgcast.watch('other', columns => '{}')$$, '22023', null, 'no column to see');
-select throws_ok($$select pgcast.watch('other', columns => array['id', 'id']::name[])$$, '22023', null, 'a column twice');
-select throws_ok($$select pgcast.watch('other', type => 'mine')$$, '42710', 'pgcast: the type ''mine'' belongs to public."My Table"', 'another table''s type');
-select throws_ok(format('select pgcast.watch(''other'', type => %L)', t), case t when 'pgcast' then '42939' else '22023' end, null, 'the type ' || quote_literal(t))
+select throws_ok($$select pgcast.watch('other', 'nobody')$$, '42703', 'pgcast: public.other has no column nobody', 'an unknown uid column is refused');
+select throws_ok($$select pgcast.watch('other', columns => array['id', 'No']::name[])$$, '42703', 'pgcast: public.other has no column "No"', 'an unknown column in columns is refused');
+select throws_ok($$select pgcast.watch('other', columns => '{}')$$, '22023', null, 'empty columns are refused');
+select throws_ok($$select pgcast.watch('other', columns => array['id', 'id']::name[])$$, '22023', null, 'a repeated column is refused');
+select throws_ok($$select pgcast.watch('other', type => 'mine')$$, '42710', 'pgcast: the type ''mine'' belongs to public."My Table"', 'another table''s type is refused');
+select throws_ok(format('select pgcast.watch(''other'', type => %L)', t), case t when 'pgcast' then '42939' else '22023' end, null, 'the type ' || to_json(t) || ' is refused')
 from unnest(array['a,b', E'a\nb', E'a\u007f', '', 'pgcast', repeat('x', 256)]) t;
-select throws_ok(format('select pgcast.watch(%L)', t), '42809', null, 'not ' || t)
+select throws_ok(format('select pgcast.watch(%L)', t), '42809', null, t || ' is refused')
 from unnest(array['a_view', 'a_matview', 'a_temp', 'a_sequence', 'pg_class', 'pgcast.event', 'information_schema.sql_features']) t;
-select throws_ok($$select pgcast.watch('other', init_limit => -1)$$, '22023', null, 'a negative limit');
-select throws_ok($$select pgcast.watch('other', bell => null)$$, '22004', null, 'no bell or not');
-select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.other is not watched', 'unwatch what is not watched');
+select throws_ok($$select pgcast.watch('other', init_limit => -1)$$, '22023', null, 'a negative init_limit is refused');
+select throws_ok($$select pgcast.watch('other', notify => null)$$, '22004', null, 'notify => NULL is refused');
+select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.other is not watched', 'unwatch of a table that is not watched is refused');
 
-select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch');
+select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch a table');
 insert into "My Table" values (2, 'ann', 'bob');
-select is((select count(*) from pgcast.event), 1::bigint, 'stops journaling; the journal stays');
+select is((select count(*) from pgcast.event), 1::bigint, 'stops journaling and keeps the journal');
 select is_empty($$select tgname from pg_trigger where tgrelid = '"My Table"'::regclass
 	union all select proname from pg_proc where pronamespace = 'pgcast'::regnamespace and proname ~ '[0-9]$'
 	union all select 'grant' where has_table_privilege('pgcast_owner', '"My Table"', 'select')$$,
-	'and leaves nothing behind');
+	'and drops triggers, functions and grants');
 
 select * from finish();
 rollback;

@@ -1,5 +1,5 @@
-// What one writes with Node: LISTEN, a Map of uid to sockets, ws.send. Each row is made a buffer once
-// for all of its sockets, which is better than most do.
+// The usual solution in Node: LISTEN, a Map of uid to sockets, ws.send. Each row becomes one buffer for
+// all of its sockets, which is better than common practice.
 import pg from "pg";
 import { WebSocketServer } from "ws";
 

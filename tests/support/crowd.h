@@ -1,4 +1,4 @@
-/* What the programs with thousands of clients have in common beside the protocol. */
+/* Shared by the programs with thousands of clients, besides the protocol. */
 #pragma once
 
 #include <netinet/in.h>
@@ -7,7 +7,7 @@
 #include <time.h>
 
 int64_t crowd_now_us(clockid_t clock);
-/* Says what failed and why (errno), and ends the program. */
+/* Prints the failed action and errno, and ends the program. */
 _Noreturn void crowd_die(const char *what);
 /* An IPv4 address and a port, as text; dies when it is none. */
 struct sockaddr_in crowd_address(const char *host, const char *port);

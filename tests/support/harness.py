@@ -1,16 +1,19 @@
-"""What the stories are told with: a private PostgreSQL, a bridge on it, and clients of the bridge.
+"""A private PostgreSQL, a bridge on it, and clients of the bridge.
 
-Nothing in here sleeps for luck. To show that something did *not* arrive, a test has a marker
-published behind it and looks at what came before the marker.
+Nothing in here sleeps for luck. To show that something did not arrive, a test publishes a marker
+after it and examines the messages before the marker.
 """
 
 import asyncio
 import contextlib
+import copy
+import functools
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,33 +27,40 @@ import psycopg
 import websockets
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20  # seconds until a condition that should come true at once counts as false
+PROGRAM = Path(os.environ.get("PGCAST_BIN", ROOT / "build/pgcast"))
+BUILD = PROGRAM.parent
+TIMEOUT = 20  # seconds for a condition that should come true at once
 
 
-def wait_for(condition, what, patience=PATIENCE):
+def wait_for(condition, description, timeout=TIMEOUT):
     """Returns the condition's first true value."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout} s for {description}"
         time.sleep(0.01)
     return value
 
 
-async def eventually(condition, what, patience=PATIENCE):
-    """The same for a test that has clients, which go on in the meantime."""
-    deadline = time.monotonic() + patience
+async def eventually(condition, description, timeout=TIMEOUT):
+    """The same for a test whose clients go on meanwhile."""
+    deadline = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout} s for {description}"
         await asyncio.sleep(0.01)
     return value
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 @contextlib.contextmanager
 def slow_flushes(ms):
-    """A cluster that is made in here has a disk that needs so long for each flush."""
+    """Clusters that are created inside have a disk that needs so many milliseconds per flush."""
     with tempfile.TemporaryDirectory(prefix="pgcast-") as folder:
-        os.chmod(folder, 0o755)  # the server's user is another
-        library = shutil.copy(Path(program()).parent / "tests/common/flush.so", folder)
+        os.chmod(folder, 0o755)  # for the server's user
+        library = shutil.copy(BUILD / "tests/support/flush.so", folder)
         os.environ |= {"LD_PRELOAD": library, "FLUSH_MS": str(ms)}
         try:
             yield
@@ -59,24 +69,35 @@ def slow_flushes(ms):
 
 
 class Cluster:
+    """A context manager, too. script/cluster removes it at the latest when this process ends."""
+
     def __init__(self, *settings):
-        self.directory = self._run("create", *settings).strip()
+        self._hold("create", *settings)
 
-    def _run(self, *words):
-        return subprocess.run([ROOT / "script/cluster", *words], check=True, text=True,
-                              stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout
+    def _hold(self, *words):
+        # In a session of its own, which outlives the process group of a test that is killed.
+        self.holder = subprocess.Popen(
+            [ROOT / "script/cluster", "hold", *words], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, start_new_session=True)
+        self.directory = self.holder.stdout.readline().strip()
+        assert self.directory, f"script/cluster {words[0]} failed"
 
-    def up(self):
-        self._run("up", self.directory)
+    def _run(self, verb):
+        subprocess.run([ROOT / "script/cluster", verb, self.directory], check=True,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
-    def down(self):
-        self._run("down", self.directory)
-
-    def crash(self):
-        self._run("crash", self.directory)
+    up = functools.partialmethod(_run, "up")
+    down = functools.partialmethod(_run, "down")
+    crash = functools.partialmethod(_run, "crash")
 
     def remove(self):
-        self._run("remove", self.directory)
+        self.holder.communicate()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
 
     def conninfo(self, database, user="postgres"):
         return f"host={self.directory} dbname={database} user={user}"
@@ -86,7 +107,7 @@ class Standby(Cluster):
     """A hot standby of a cluster, with all of its databases."""
 
     def __init__(self, primary):
-        self.directory = self._run("standby", primary.directory).strip()
+        self._hold("standby", primary.directory)
 
     def promote(self):
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as admin:
@@ -94,7 +115,7 @@ class Standby(Cluster):
 
 
 class Pooler:
-    """A pgbouncer before a cluster; each transaction takes the next of three sessions."""
+    """pgbouncer in front of a cluster; each transaction uses the next of three sessions."""
 
     port = 6432
 
@@ -117,22 +138,26 @@ class Pooler:
             server_round_robin = 1
             """.replace(" " * 12, ""))
         # It refuses to run as root.
-        through = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         self.process = subprocess.Popen(
-            [*through, shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin"), "-q", str(file)],
+            [*(owner if os.getuid() == 0 else []),
+             shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin"), "-q", str(file)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for((folder / f".s.PGSQL.{self.port}").exists, "pgbouncer to listen")
 
     def conninfo(self, database, user="bridge"):
         return f"{self.cluster.conninfo(database.name, user)} port={self.port}"
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
 
 class Database:
-    """One database of the cluster; `template` is what it starts as."""
+    """One database of the cluster, a copy of `template`."""
 
     count = 0
 
@@ -140,7 +165,14 @@ class Database:
         Database.count += 1
         self.name = f"d{Database.count}"
         self.cluster = cluster
-        self._admin(f"create database {self.name} {f'template {template}' if template else ''} {options}")
+        source = f"template {template}" if template else ""
+        self._admin(f"create database {self.name} {source} {options}")
+
+    def on(self, cluster):
+        """The database of the same name in another cluster."""
+        other = copy.copy(self)
+        other.cluster = cluster
+        return other
 
     def _admin(self, command):
         with psycopg.connect(self.cluster.conninfo("postgres"), autocommit=True) as admin:
@@ -169,8 +201,13 @@ class Database:
 
     def install(self):
         self.file("pgcast.sql", "log.sql")
-        self.execute("do $$ begin create role bridge login; exception when duplicate_object then end $$",
-                     "select pgcast.grant_bridge('bridge')")
+        self.role("bridge")
+        self.execute("select pgcast.grant_bridge('bridge')")
+
+    def role(self, name):
+        """Creates a role unless it exists: roles are shared by all databases of the cluster."""
+        self.execute(f"do $$ begin create role {name} login;"
+                     " exception when duplicate_object then end $$")
 
     def publish(self, uid, data, type="marker"):
         self.execute(psycopg.sql.SQL("select pgcast.publish({}, {}, {}::json)").format(
@@ -181,13 +218,13 @@ class Database:
 
 
 class Client:
-    """A WebSocket client of a uid; every message it takes is kept in `seen`."""
+    """A WebSocket client of a uid; `seen` has every message that it has received."""
 
     def __init__(self, socket, uid):
         self.socket, self.uid, self.seen = socket, uid, []
 
     async def next(self):
-        message = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE))
+        message = json.loads(await asyncio.wait_for(self.socket.recv(), TIMEOUT))
         self.seen.append(message)
         return message
 
@@ -195,33 +232,34 @@ class Client:
         return [await self.next() for _ in range(n)]
 
     async def until(self, wanted):
-        """Everything up to the first message for which wanted() is true, that one included."""
+        """All messages up to and including the first for which wanted() is true."""
         got = [await self.next()]
         while not wanted(got[-1]):
             got.append(await self.next())
         return got
 
     async def before_marker(self, database):
-        """What has come by now: all before a marker that is published here. No control messages."""
+        """All messages, except control messages, before a marker that is published here."""
         name = os.urandom(8).hex()
         database.publish(self.uid, name)
         got = await self.until(lambda message: message.get("data") == name)
         return [message for message in got[:-1] if message["type"] != "pgcast"]
 
-    async def told_cursor(self):
-        """The cursor behind all that has been taken: the next one, unless it was the last message."""
+    async def latest_cursor(self):
+        """The cursor after all received messages: the next one, unless it was the last message."""
         while "cursor" not in self.seen[-1]:
             await self.next()
         return self.seen[-1]["cursor"]
 
     async def send(self, message):
-        await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+        text = message if isinstance(message, (str, bytes)) else json.dumps(message)
+        await self.socket.send(text)
 
     async def init(self, type="log"):
         await self.send({"cmd": "init", "type": type})
 
     async def closed(self):
-        """Waits for the end; returns the close code and the reason."""
+        """Waits for the end of the connection; returns the close code and the reason."""
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 await self.next()
@@ -234,13 +272,14 @@ class Client:
 class Bridge:
     """A running daemon."""
 
-    expected = 0  # its exit code at the test's end
+    expected = 0  # exit code at the end of the test
 
-    def __init__(self, database, *, user="bridge", env=None, through=(), descriptors=(), **settings):
+    def __init__(self, database, *, user="bridge", env=None, through=(), descriptors=(),
+                 **settings):
         conninfo = database if isinstance(database, str) else database.conninfo(user)
         settings = {"database": conninfo, "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0",
                     "www": "", "drain_time": "100ms", "message_rate": "10000/s"} | settings
-        self.command = [*through, program()]
+        self.command = [*through, PROGRAM]
         for key, value in settings.items():
             self.command += ["--set", f"{key}={value}"]
         self.log = []
@@ -258,17 +297,17 @@ class Bridge:
     def lines(self, pattern):
         return [line for line in list(self.log) if re.search(pattern, line)]
 
-    def wait_line(self, pattern, patience=PATIENCE):
-        def look():
+    def wait_line(self, pattern, timeout=TIMEOUT):
+        def search():
             found = self.lines(pattern)
             assert found or self.alive(), f"ended with {self.process.returncode}: {self.log}"
             return found
-        return wait_for(look, f"{pattern!r} in {self.log}", patience)[0]
+        return wait_for(search, f"{pattern!r} in {self.log}", timeout)[0]
 
     def alive(self):
         if self.process.poll() is None:
             return True
-        self.reader.join(PATIENCE)
+        self.reader.join(TIMEOUT)
         return False
 
     def _address(self, pattern):
@@ -283,12 +322,12 @@ class Bridge:
         return self._address(r"admin listening on")
 
     def get(self, path, admin=True, **request):
-        """The status and the text of a page."""
+        """The status and the body of a page."""
         address = self.admin if admin else self.address
-        asked = urllib.request.Request(f"http://{address}{path}", **request)
+        request = urllib.request.Request(f"http://{address}{path}", **request)
         try:
-            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
@@ -298,44 +337,53 @@ class Bridge:
 
     def metrics(self):
         _, text = self.get("/metrics")
-        return {name: float(value) for name, value in re.findall(r"^(pgcast_\w+) (\S+)$", text, re.M)}
+        return {name: float(value)
+                for name, value in re.findall(r"^(pgcast_\w+) (\S+)$", text, re.M)}
 
     def settle(self, database):
-        """Waits until all that is written by now is history for those who connect from here on."""
+        """Waits until the bridge has read the whole journal: later clients get none of it."""
         journal = database.value("select count(*) from pgcast.event")
-        wait_for(lambda: self.metrics()["pgcast_events_total"] >= journal, "the journal to be read")
+        wait_for(lambda: self.metrics()["pgcast_events_total"] >= journal,
+                 "the bridge to read the journal")
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def peers(self):
-        """The ports of those clients whose connections the daemon holds."""
+        """The ports of the clients whose connections the daemon holds."""
         port = int(self.address.rsplit(":", 1)[1])
         lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         accepted = {f"socket:[{line[9]}]": int(line[2].split(":")[1], 16) for line in lines
                     if int(line[1].split(":")[1], 16) == port and line[2] != "00000000:0000"}
+        held = self.open_files()
+        return {peer for socket, peer in accepted.items() if socket in held}
+
+    def open_files(self):
+        """The targets of the daemon's descriptors."""
         held = set()
         for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 held.add(os.readlink(descriptor))
-        return {peer for socket, peer in accepted.items() if socket in held}
+        return held
 
     def connections(self):
-        """How many of the sockets that the daemon holds are connections of its clients."""
+        """The number of sockets of clients that the daemon holds."""
         return len(self.peers())
 
     def url(self, uid, **query):
         query = {"uid": uid} | query
-        words = urllib.parse.urlencode({key: value for key, value in query.items() if value is not None})
-        return f"ws://{self.address}/?{words}"
+        words = {key: value for key, value in query.items() if value is not None}
+        return f"ws://{self.address}/?{urllib.parse.urlencode(words)}"
 
     @contextlib.asynccontextmanager
     async def client(self, uid="u1", v1=False, types=None, since=None, **options):
-        """A connected client; on pgcast.v1 its hello is taken already."""
-        options = {"max_size": None, "max_queue": None, "compression": None, "ping_interval": None} | options
+        """A connected client; on pgcast.v1 it has received its hello."""
+        options = {"max_size": None, "max_queue": None, "compression": None,
+                   "ping_interval": None} | options
         if v1:
             options["subprotocols"] = ["pgcast.v1"]
-        async with websockets.connect(self.url(uid, types=types, since=since), **options) as socket:
+        url = self.url(uid, types=types, since=since)
+        async with websockets.connect(url, **options) as socket:
             client = Client(socket, uid)
             if v1:
                 client.hello = await client.next()
@@ -345,8 +393,8 @@ class Bridge:
         self.process.send_signal(number)
 
     def wait(self):
-        code = self.process.wait(PATIENCE)
-        self.reader.join(PATIENCE)
+        code = self.process.wait(TIMEOUT)
+        self.reader.join(TIMEOUT)
         return code
 
     def stop(self):
@@ -360,19 +408,15 @@ class Bridge:
             raise
 
 
-def program():
-    return os.environ.get("PGCAST_BIN", str(ROOT / "build" / "pgcast"))
-
-
 def environment():
-    """Ours, without what would change the daemon's or libpq's behaviour."""
-    ours = {key: value for key, value in os.environ.items()
+    """The environment without variables that change the behaviour of the daemon or of libpq."""
+    kept = {key: value for key, value in os.environ.items()
             if not re.match("PG|NOTIFY_|LISTEN_|JOURNAL_|WATCHDOG_", key)}
-    return ours | {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+    return kept | {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 
 
 def run(*words, env=None):
-    """Runs the program to its end: exit code, standard output, standard error."""
-    done = subprocess.run([program(), *words], env=environment() | (env or {}), text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
+    """Runs the program; returns the exit code, standard output and standard error."""
+    done = subprocess.run([PROGRAM, *words], env=environment() | (env or {}), text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT)
     return done.returncode, done.stdout, done.stderr

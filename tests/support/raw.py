@@ -1,5 +1,4 @@
-"""A WebSocket client on a plain socket, which looks at every byte: nothing is repaired, and nothing
-is read before it is asked for."""
+"""A WebSocket client on a plain socket, which examines every byte and reads only on request."""
 
 import os
 import socket
@@ -7,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import PATIENCE
+from harness import TIMEOUT
 
 CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
 
@@ -19,28 +18,36 @@ class Frame(NamedTuple):
 
 
 class Raw:
-    def __init__(self, bridge, query="uid=u1", receive_buffer=None, **headers):
-        host, port = bridge.address.rsplit(":", 1)
+    """A connection to a bridge or proxy; `status` is expected of the handshake (None: any)."""
+
+    def __init__(self, server, query="uid=u1", *, status=101, method="GET", receive_buffer=None,
+                 **headers):
+        host, port = server.address.rsplit(":", 1)
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT)
         self.socket.connect((host, int(port)))
-        asked = {"Host": bridge.address, "Connection": "Upgrade", "Upgrade": "websocket",
-                 "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-        asked |= {key.replace("_", "-"): value for key, value in headers.items()}
-        lines = [f"GET /?{query} HTTP/1.1", *(f"{key}: {value}" for key, value in asked.items())]
+        fields = {"Host": server.address, "Connection": "Upgrade", "Upgrade": "websocket",
+                  "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        fields |= {key.replace("_", "-"): value for key, value in headers.items()}
+        lines = [f"{method} /?{query} HTTP/1.1"]
+        lines += [f"{key}: {value}" for key, value in fields.items()]
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        self.answer = b""
-        while not self.answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows are frames
-            got = self.socket.recv(1)
-            assert got, f"closed after {self.answer}"
-            self.answer += got
-        assert self.answer.startswith(b"HTTP/1.1 101 "), self.answer
-        self.bytes = bytearray()  # all that has been read since
-        self.at = 0  # where in them the next frame begins
+        self.answer = self._read_answer()
+        self.status = int(self.answer.split(" ", 2)[1]) if self.answer else None
+        assert status in (None, self.status), self.answer
+        self.bytes = bytearray()  # all that has been read after the handshake
+        self.at = 0  # offset of the next frame in them
         self.ended = False
-        self.parts = []  # of a message whose last fragment has not come
+        self.parts = []  # fragments of an unfinished message
+
+    def _read_answer(self):
+        """Byte by byte, since frames follow."""
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n") and (got := self.socket.recv(1)):
+            answer += got
+        return answer.decode(errors="replace").lower()
 
     def __enter__(self):
         return self
@@ -49,7 +56,7 @@ class Raw:
         self.socket.close()
 
     def _need(self, end):
-        """Reads that far; False when the connection ended at the frame's beginning."""
+        """Reads up to this offset; False when the connection ended between two frames."""
         while len(self.bytes) < end:
             got = self.socket.recv(1 << 16)
             if not got:
@@ -66,7 +73,7 @@ class Raw:
             return None
         first, length = self.bytes[at:at + 2]
         head = at + 2
-        assert length < 127, "masked, or longer than the frames that we send"
+        assert length < 127, "masked, or longer than any frame of the bridge"
         if length == 126:
             self._need(head + 2)
             length, = struct.unpack_from(">H", self.bytes, head)
@@ -80,14 +87,15 @@ class Raw:
         return frame
 
     def _check(self, frame):
-        """That it may stand here."""
+        """Checks that the frame may come at this point."""
         if frame.opcode in (CLOSE, PING, PONG):
-            assert frame.last and len(frame.payload) <= 125, frame
+            assert frame.last, frame
+            assert len(frame.payload) <= 125, frame
         else:
             assert frame.opcode == (CONTINUATION if self.parts else TEXT), frame
 
-    def until(self, over):
-        """Reads up to the first frame for which over() is true: the messages, and the control frames."""
+    def until(self, wanted):
+        """Reads up to the first frame for which wanted() is true: messages, and control frames."""
         messages, controls = [], []
         while frame := self.frame():
             if frame.opcode in (CLOSE, PING, PONG):
@@ -97,13 +105,13 @@ class Raw:
                 if frame.last:
                     messages.append(b"".join(self.parts))
                     self.parts = []
-            if over(frame):
-                return messages, controls
+            if wanted(frame):
+                break
         return messages, controls
 
     def rest(self):
         """The same up to the end of the connection."""
-        return self.until(lambda frame: False)
+        return self.until(lambda _: False)
 
     def send(self, opcode, payload=b""):
         mask = os.urandom(4)
@@ -111,22 +119,19 @@ class Raw:
         self.socket.sendall(bytes([0x80 | opcode, 0x80 | len(payload)]) + mask
                             + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)))
 
-    def _ports(self):
-        return self.socket.getsockname()[1], self.socket.getpeername()[1]
-
     def in_kernel(self):
-        """Bytes that have been sent to us and not been read: in the server's queue and in ours."""
-        ours, theirs = self._ports()
-        unread = 0
+        """Bytes that were sent to this client and not read: in both kernel queues."""
+        ours, theirs = self.socket.getsockname()[1], self.socket.getpeername()[1]
+        waiting = 0
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             words = line.split()
             ports = tuple(int(words[n].split(":")[1], 16) for n in (1, 2))
             to_send, to_read = (int(word, 16) for word in words[4].split(":"))
             if ports == (theirs, ours):
-                unread += to_send
+                waiting += to_send
             elif ports == (ours, theirs):
-                unread += to_read
-        return unread
+                waiting += to_read
+        return waiting
 
 
 def close_frame(code, reason=""):

@@ -1,5 +1,5 @@
-/* Preloaded into PostgreSQL: a disk that needs FLUSH_MS milliseconds for each flush, whatever disk
- * there is. Nothing is flushed in truth, so what is measured does not hang on the machine's own. */
+/* Preloaded into PostgreSQL: simulates a disk that needs FLUSH_MS milliseconds for each flush.
+ * Nothing is really flushed, so figures do not depend on the disk of the machine. */
 #include <stdlib.h>
 #include <time.h>
 

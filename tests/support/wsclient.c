@@ -14,7 +14,6 @@
 #define ROOM (128U << 10)
 
 #define OPCODE_TEXT 0x1
-#define OPCODE_CLOSE 0x8
 #define OPCODE_PING 0x9
 #define PONG 0x8a
 #define LENGTH_16 126
@@ -100,8 +99,6 @@ static size_t take_frame(struct wsclient *client, const struct wsclient_events *
 		events->text(member, (const char *)bytes + head, size);
 	else if (opcode == OPCODE_PING && size <= CONTROL_MAX)
 		pong(client, bytes + head, size);
-	else if (opcode == OPCODE_CLOSE && size >= 2 && events->closing)
-		events->closing(member, (unsigned)bytes[head] << 8 | bytes[head + 1]);
 	return head + size;
 }
 

@@ -1,9 +1,8 @@
 /* The client's end of a WebSocket connection, for programs that have thousands of them in one
- * thread and must cost less than the server they look at. Each program has its own epoll set, and
- * tells a connection what to do next: dial, ask when writable, read when readable.
+ * thread and must cost less than the server under test. Each program has its own epoll set and
+ * calls dial, ask when writable, and read when readable.
  *
- * Only what the servers under test send is understood: unfragmented text up to 64 kB, pings (which
- * are answered) and Close. */
+ * Only unfragmented text up to 64 kB, pings (which are answered) and Close are understood. */
 #pragma once
 
 #include <netinet/in.h>
@@ -19,26 +18,25 @@ struct wsclient {
 
 struct wsclient_manner {
 	struct sockaddr_in to;
-	int receive_buffer; /* of the kernel, in bytes; 0: as it likes */
+	int receive_buffer; /* of the kernel, in bytes; 0: its default */
 	bool reset;	    /* the connection ends with a reset, so that its port is free at once */
 };
 
 /* Any may be NULL; none may close the connection. `member` is the reader's. */
 struct wsclient_events {
 	void (*upgraded)(void *member);
-	/* Bytes have come, and what is in them follows. */
+	/* Bytes have come; the calls for their frames follow. */
 	void (*arrived)(void *member);
 	void (*text)(void *member, const char *text, size_t len);
-	void (*closing)(void *member, unsigned code);
 };
 
 enum wsclient_state { WSCLIENT_OPEN, WSCLIENT_REFUSED, WSCLIENT_ENDED };
 
-/* Begins to connect, without waiting. False when there is nobody, and errno says why. */
+/* Begins to connect, without waiting. False on an error, which is in errno. */
 bool wsclient_dial(struct wsclient *client, const struct wsclient_manner *manner);
 /* Sends the handshake, of "/?" and the query; the protocol may be NULL. */
 bool wsclient_ask(struct wsclient *client, const char *query, const char *protocol);
-/* Takes what has come. A refusal has been printed. */
+/* Reads available bytes. A refusal has been printed. */
 enum wsclient_state wsclient_read(
 	struct wsclient *client, const struct wsclient_events *events, void *member);
 /* Harmless when there is no connection. */

@@ -1,7 +1,5 @@
-"""Fixtures of the tests that run the daemon; what they are made of is in harness.py."""
+"""Fixtures of the tests that run the daemon; the classes behind them are in support/harness.py."""
 
-import asyncio
-import inspect
 import tempfile
 from pathlib import Path
 
@@ -9,29 +7,21 @@ import pytest
 
 from harness import Bridge, Cluster, Database, wait_for
 
-LIMIT = 120  # seconds a test may take
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    """Runs coroutine tests, each in a loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), LIMIT))
-    return True
+def pytest_addoption(parser):
+    """Takes the option with which meson asks tests of the protocol gtest for a JUnit report."""
+    parser.addoption("--gtest_output", dest="xmlpath", type=lambda path: path.removeprefix("xml:"))
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    made = Cluster("max_prepared_transactions=10")
-    yield made
-    made.remove()
+    with Cluster("max_prepared_transactions=10") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def template(cluster):
-    """A database with all of the SQL, that the tests' databases are copied from."""
+    """The name of a database with all of the SQL, from which the tests' databases are copied."""
     made = Database(cluster)
     made.install()
     return made.name
@@ -46,7 +36,7 @@ def database(cluster, template):
 
 @pytest.fixture
 def start():
-    """Starts bridges, and ends them behind the test; each has to end well."""
+    """Starts bridges, stops them after the test, and checks how each ended."""
     running = []
 
     def begin(*arguments, wait=True, **settings):
@@ -58,7 +48,7 @@ def start():
 
     yield begin
     codes = [bridge.stop() for bridge in running]
-    for bridge, code in zip(running, codes):
+    for bridge, code in zip(running, codes, strict=True):
         log = "\n".join(bridge.log)
         assert "Sanitizer" not in log and "runtime error" not in log, log
         assert code == bridge.expected, f"ended with {code}:\n{log}"
@@ -71,6 +61,6 @@ def bridge(start, database):
 
 @pytest.fixture
 def folder():
-    """A folder that goes with the test; its path is short, for there are sockets in it."""
+    """A temporary folder with a short path, since the path of a socket is limited."""
     with tempfile.TemporaryDirectory(prefix="pgcast-", dir="/tmp") as path:
         yield Path(path)

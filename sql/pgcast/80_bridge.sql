@@ -1,0 +1,55 @@
+-- ---- bridges ----------------------------------------------------------------------------------
+
+create or replace function pgcast.schema_version() returns int
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$ select m.schema_version from pgcast.meta m $$;
+comment on function pgcast.schema_version() is 'The version of these objects, for bridges to compare';
+
+create or replace function pgcast.bridge_join() returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+	cluster constant text := (select c.system_identifier::text from pg_control_system() c);
+	own_key int;
+begin
+	-- One at a time. Writers do not wait: they do not write to the table.
+	lock table pgcast.bridge in share row exclusive mode;
+	if cluster <> (select m.epoch from pgcast.meta m) then
+		truncate pgcast.event, pgcast.horizon;
+		update pgcast.rotation g set pruned_xid = '0', pruned_id = 0;
+		update pgcast.meta m set epoch = cluster;
+	end if;
+	for own_key in select b.key from pgcast.bridge b order by b.key loop
+		if pg_try_advisory_lock(pgcast.constant('lock_alive'), own_key) then
+			-- Each row costs every writer time: delete later ones that no bridge holds.
+			delete from pgcast.bridge b
+			where b.key > own_key
+				and pg_try_advisory_xact_lock(pgcast.constant('lock_alive'), b.key);
+			return own_key;
+		end if;
+	end loop;
+	insert into pgcast.bridge (key) select coalesce(max(b.key), 0) + 1 from pgcast.bridge b
+	returning key into own_key;
+	perform pg_advisory_lock(pgcast.constant('lock_alive'), own_key);
+	return own_key;
+end
+$$;
+comment on function pgcast.bridge_join() is
+	'Gives the session the key of a bridge: it holds the advisory lock (lock_alive, key) until it ends,'
+	' and sleeps by holding (lock_asleep, key); see pgcast.constants. Empties a journal that comes from'
+	' another cluster, whose transaction ids mean nothing here. Not on a standby.';
+
+create or replace function pgcast.grant_bridge(role name) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+	execute format('grant usage on schema pgcast to %I', role);
+	execute format('grant select on pgcast.event, pgcast.meta, pgcast.rotation, pgcast.watched to %I',
+		role);
+	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
+		' pgcast.init(text, text), pgcast.prune(interval) to %I', role);
+end
+$$;
+comment on function pgcast.grant_bridge(name) is
+	'Grants a role the rights of a bridge: to read the journal and to call the functions that bridges'
+	' use. The role must also be able to connect. It sees every uid''s events.';

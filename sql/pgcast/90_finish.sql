@@ -1,0 +1,38 @@
+-- ---- rights, and the watched tables -------------------------------------------------------------
+
+-- schema_version keeps the default: a role that may use the schema may ask for its version.
+do $rights$
+declare
+	fn regprocedure;
+begin
+	for fn in
+		select p.oid from pg_proc p
+		where p.pronamespace = 'pgcast'::regnamespace and p.proname <> 'schema_version'
+			and has_function_privilege('public', p.oid, 'execute')
+	loop
+		execute format('revoke all on function %s from public', fn);
+	end loop;
+end
+$rights$;
+revoke all on all tables in schema pgcast from public;
+revoke all on all sequences in schema pgcast from public;
+
+-- The functions and triggers of the watched tables, by the templates above.
+do $again$
+declare
+	s record;
+begin
+	perform set_config('role', current_setting('pgcast.installer'), true);
+	for s in select w.number, w.relation from pgcast.source w
+		where exists (select from pg_class c where c.oid = w.relation) order by w.number
+	loop
+		perform pgcast.generate(s.number);
+		begin
+			perform pgcast.attach(s.number);
+		exception when insufficient_privilege then
+			raise warning 'pgcast: % may not create triggers on %', current_user, s.relation
+				using hint = 'Let its owner, as a member of pgcast_owner, call pgcast.watch again.';
+		end;
+	end loop;
+end
+$again$;

@@ -1,1 +1,0 @@
-from fixtures import *  # noqa: F401, F403
