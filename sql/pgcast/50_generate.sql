@@ -95,9 +95,10 @@ begin
 			execute format('drop function if exists %s() cascade', fn);
 			continue;
 		end if;
-		-- Times in UTC, as in an answer to init: the JSON of a row does not depend on the writer.
+		-- Times in UTC, as in an answer to init: the JSON of a row does not depend on the writer. A plan
+		-- that was made for a bulk statement would keep its JIT flags, and be compiled for each row.
 		execute format('create or replace function %s%s language plpgsql security definer'
-			' set search_path = pg_catalog, pg_temp set timezone = ''UTC'' as %L', fn,
+			' set search_path = pg_catalog, pg_temp set timezone = ''UTC'' set jit = off as %L', fn,
 			case when t.scope is null then '(r record, out to_uid text, out data json) returns record'
 				else '() returns trigger' end,
 			pgcast.fill(t.template, vars || jsonb_build_object('op', t.op, 'row', t.changed_row,

@@ -26,7 +26,9 @@ begin
 	insert into pgcast.horizon (at, xid)
 	select now, pg_snapshot_xmin(pg_current_snapshot())
 	where not exists (select from pgcast.horizon h where h.at > now - prune.keep / 100);
-	select max(h.xid) into settled from pgcast.horizon h where h.at <= now - prune.keep;
+	-- PostgreSQL 13 and 14 have no max(xid8).
+	select h.xid into settled from pgcast.horizon h
+	where h.at <= now - prune.keep order by h.xid desc limit 1;
 	delete from pgcast.horizon h where h.xid < settled;
 
 	select g.current, g.since into active, since from pgcast.rotation g;
