@@ -33,8 +33,8 @@ struct daemon {
 	struct hub *hub;
 	struct pglink *link;
 	struct session *session;
-	struct turns *turns;
-	struct upkeep *upkeep;
+	struct scheduler *scheduler;
+	struct maintenance *maintenance;
 	struct server *server;
 	struct service *service;
 	bool checking;	/* --check: ends at the first result */
@@ -79,7 +79,7 @@ static void on_lost(void *ctx, const char *reason)
 {
 	struct daemon *daemon = ctx;
 	(void)reason;
-	turns_lost(daemon->turns);
+	scheduler_lost(daemon->scheduler);
 	accept_clients(daemon);
 	if (daemon->checking) {
 		daemon->status = EXIT_FAILURE;
@@ -97,8 +97,8 @@ static void on_session(void *ctx, const struct session_facts *facts)
 		return;
 	}
 	say_status(daemon);
-	upkeep_connected(daemon->upkeep, facts);
-	turns_connected(daemon->turns, facts);
+	maintenance_connected(daemon->maintenance, facts);
+	scheduler_connected(daemon->scheduler, facts);
 }
 
 static void pass_through(struct daemon *daemon, const char *channel, const char *payload)
@@ -121,13 +121,13 @@ static void on_notified(void *ctx, const char *channel, const char *payload, boo
 	else if (own)
 		session_notified(daemon->session, own);
 	else
-		turns_bell(daemon->turns);
+		scheduler_bell(daemon->scheduler);
 }
 
 static void on_wanted(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	turns_want(daemon->turns);
+	scheduler_turn(daemon->scheduler);
 }
 
 /* ---- the service manager and time ---- */
@@ -139,7 +139,7 @@ static bool is_ready(void *ctx, const char **why)
 		*why = "stopping";
 		return false;
 	}
-	if (turns_ready(daemon->turns))
+	if (scheduler_is_ready(daemon->scheduler))
 		return true;
 	*why = pglink_status(daemon->link);
 	return false;
@@ -200,9 +200,9 @@ static void connect_database(struct daemon *daemon)
 	struct pglink_hooks hooks = {on_connected, on_lost, on_notified, daemon};
 	daemon->link = pglink_create(&daemon->loop, daemon->settings->database, &hooks);
 	daemon->session = session_create(daemon->link, daemon->settings, on_session, daemon);
-	daemon->turns = turns_create(
+	daemon->scheduler = scheduler_create(
 		&daemon->loop, daemon->settings, daemon->link, daemon->hub, on_ready, daemon);
-	daemon->upkeep = upkeep_create(&daemon->loop, daemon->settings, daemon->link);
+	daemon->maintenance = maintenance_create(&daemon->loop, daemon->settings, daemon->link);
 }
 
 static bool begin(struct daemon *daemon)
@@ -226,8 +226,8 @@ static bool begin(struct daemon *daemon)
 static void end(struct daemon *daemon)
 {
 	server_destroy(&daemon->server);
-	upkeep_destroy(&daemon->upkeep);
-	turns_destroy(&daemon->turns);
+	maintenance_destroy(&daemon->maintenance);
+	scheduler_destroy(&daemon->scheduler);
 	session_destroy(&daemon->session);
 	pglink_destroy(&daemon->link);
 	service_destroy(&daemon->service);

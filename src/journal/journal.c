@@ -29,7 +29,7 @@ struct journal {
 	struct session_facts facts;
 	bool in_turn;
 	struct turn_result result;
-	struct past *past;
+	struct checkpoint *checkpoint;
 	struct position *holds; /* newest one that does */
 	bool quiet;		/* nothing was in progress at the last position */
 	bool too_long;		/* the last position, for a cursor */
@@ -49,7 +49,7 @@ struct journal *journal_create(struct pglink *link, struct hub *hub,
 	struct journal *journal = xcalloc(1, sizeof(*journal));
 	journal->link = link;
 	journal->hub = hub;
-	journal->past = past_create();
+	journal->checkpoint = checkpoint_create();
 	journal->done = done;
 	journal->ctx = ctx;
 	return journal;
@@ -59,7 +59,7 @@ void journal_destroy(struct journal **journal)
 {
 	if (!*journal)
 		return;
-	past_destroy(&(*journal)->past);
+	checkpoint_destroy(&(*journal)->checkpoint);
 	position_unref(&(*journal)->holds);
 	free((*journal)->finished);
 	free((*journal)->weak);
@@ -72,7 +72,7 @@ static void on_holds_row(void *ctx, const struct row *row)
 	struct journal *journal = ctx;
 	size_t i = (size_t)row_int(row, 0) - 1;
 	if (!journal->holds && row_bool(row, 1))
-		journal->holds = position_ref(past_at(journal->past, i));
+		journal->holds = position_ref(checkpoint_at(journal->checkpoint, i));
 }
 
 /* What is older than the newest position that holds stays, in case that it is lost as well: it may
@@ -80,15 +80,16 @@ static void on_holds_row(void *ctx, const struct row *row)
 static void forget_lost(struct journal *journal)
 {
 	size_t lost = 0;
-	while (past_at(journal->past, lost) && past_at(journal->past, lost) != journal->holds)
+	while (checkpoint_at(journal->checkpoint, lost) &&
+		checkpoint_at(journal->checkpoint, lost) != journal->holds)
 		lost++;
-	past_forget(journal->past, lost);
+	checkpoint_drop(journal->checkpoint, lost);
 }
 
 static void on_holds(void *ctx)
 {
 	struct journal *journal = ctx;
-	if (journal->holds != past_at(journal->past, 0)) {
+	if (journal->holds != checkpoint_at(journal->checkpoint, 0)) {
 		log_warning("database: history went another way (a crash or a failover lost"
 			    " commits): %s",
 			journal->holds ? "going back to where it still held"
@@ -118,14 +119,14 @@ void journal_connected(
 	forget(&journal->finished);
 	forget(&journal->weak);
 	position_unref(&journal->holds);
-	if (!past_at(journal->past, 0)) {
+	if (!checkpoint_at(journal->checkpoint, 0)) {
 		ready(journal->ctx);
 		return;
 	}
 	struct pgarray texts;
 	pgarray_begin(&texts);
-	for (size_t i = 0; past_at(journal->past, i); i++)
-		pgarray_add(&texts, past_at(journal->past, i)->text);
+	for (size_t i = 0; checkpoint_at(journal->checkpoint, i); i++)
+		pgarray_add(&texts, checkpoint_at(journal->checkpoint, i)->text);
 	const char *params[] = {pgarray_end(&texts)};
 	ask(journal, (struct query){.sql = holds_sql,
 			     .params = params,
@@ -155,7 +156,7 @@ static const char *weaker_cursor(struct journal *journal)
 static void take_position(struct journal *journal, const struct row *row)
 {
 	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
-	journal->result.crowded = row_text(row, EVENT_UID, NULL);
+	journal->result.concurrent_writers = row_text(row, EVENT_UID, NULL);
 	journal->quiet = row_bool(row, EVENT_BROADCAST);
 	journal->too_long = !cursor;
 	if (cursor)
@@ -236,7 +237,7 @@ static void on_end(void *ctx)
 	journal->in_turn = false;
 	metric_add(METRIC_TURNS, 1);
 	hub_turn_end(journal->hub);
-	past_add(journal->past, hub_position(journal->hub));
+	checkpoint_add(journal->checkpoint, hub_position(journal->hub));
 	struct hub *hub = journal->hub;
 	journal->done(journal->ctx, &journal->result);
 	hub_turn_write(hub);
