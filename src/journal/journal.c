@@ -29,6 +29,7 @@ struct journal {
 	struct session_facts facts;
 	bool in_turn;
 	struct turn_result result;
+	struct position *to; /* where this turn ends; NULL until the pull has said so */
 	struct checkpoint *checkpoint;
 	struct position *holds; /* newest one that does */
 	bool quiet;		/* nothing was in progress at the last position */
@@ -61,6 +62,7 @@ void journal_destroy(struct journal **journal)
 		return;
 	checkpoint_destroy(&(*journal)->checkpoint);
 	position_unref(&(*journal)->holds);
+	position_unref(&(*journal)->to);
 	free((*journal)->finished);
 	free((*journal)->weak);
 	free(*journal);
@@ -142,6 +144,7 @@ void journal_lost(struct journal *journal)
 	if (!journal->in_turn)
 		return;
 	journal->in_turn = false;
+	position_unref(&journal->to);
 	hub_turn_abort(journal->hub);
 }
 
@@ -161,10 +164,9 @@ static void take_position(struct journal *journal, const struct row *row)
 	journal->too_long = !cursor;
 	if (cursor)
 		forget(&journal->weak); /* it would be older than it need be */
-	struct position *to = position_create(
+	journal->to = position_create(
 		row_text(row, EVENT_TYPE, NULL), cursor ? cursor : weaker_cursor(journal));
-	hub_turn_begin(journal->hub, to);
-	position_unref(&to);
+	hub_turn_begin(journal->hub, journal->to);
 }
 
 static struct event event_of(const struct row *row)
@@ -236,11 +238,9 @@ static void on_end(void *ctx)
 	struct journal *journal = ctx;
 	journal->in_turn = false;
 	metric_add(METRIC_TURNS, 1);
-	hub_turn_end(journal->hub);
-	checkpoint_add(journal->checkpoint, hub_position(journal->hub));
-	struct hub *hub = journal->hub;
+	checkpoint_add(journal->checkpoint, journal->to);
+	position_unref(&journal->to);
 	journal->done(journal->ctx, &journal->result);
-	hub_turn_write(hub);
 }
 
 /* ---- what is sent ---- */

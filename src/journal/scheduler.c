@@ -145,15 +145,18 @@ static void ask_next(struct scheduler *scheduler, const struct turn_result *resu
 		scheduler_turn(scheduler);
 }
 
+/* The database reads the next turn while the bridge writes this one. */
 static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct scheduler *scheduler = ctx;
 	scheduler->in_turn = false;
+	hub_turn_end(scheduler->hub);
 	if (!scheduler->ready) {
 		scheduler->ready = true;
 		scheduler->on_ready(scheduler->ctx);
 	}
 	ask_next(scheduler, result);
+	hub_turn_write(scheduler->hub);
 }
 
 /* ---- the connection ---- */
