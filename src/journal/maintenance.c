@@ -4,14 +4,8 @@
 #include <stdlib.h>
 
 #include "alloc.h"
+#include "journal_sql.h"
 #include "metrics.h"
-
-/* pgcast.prune takes no lock for longer than a moment, and says what it dropped. */
-#define PRUNE "select pgcast.prune(make_interval(secs => $1::float8 / 1000))"
-
-/* Asking how full the queue is makes PostgreSQL advance its tail, which a listener that died at the
- * wrong moment leaves behind. */
-#define LOOK "select round(pg_notification_queue_usage() * 1000000)::int8, pg_is_in_recovery()"
 
 struct maintenance {
 	const struct settings *settings;
@@ -20,12 +14,12 @@ struct maintenance {
 	bool standby;
 };
 
-static void on_look(void *ctx, const struct row *row)
+static void on_queue_usage(void *ctx, const struct row *row)
 {
 	struct maintenance *maintenance = ctx;
 	metric_set(METRIC_QUEUE_USAGE, (uint64_t)row_int(row, 0));
 	if (maintenance->standby && !row_bool(row, 1))
-		pglink_fail(maintenance->link, "the standby was promoted: setting up anew");
+		pglink_fail(maintenance->link, "the standby was promoted");
 }
 
 static void on_pruned(void *ctx, const struct row *row)
@@ -39,11 +33,8 @@ static void prune(struct maintenance *maintenance)
 	char keep[24];
 	const char *params[] = {keep};
 	snprintf(keep, sizeof(keep), "%lld", (long long)maintenance->settings->retention);
-	pglink_send(maintenance->link, &(struct query){.sql = PRUNE,
-					       .params = params,
-					       .n_params = 1,
-					       .row = on_pruned,
-					       .ctx = maintenance});
+	pglink_send(maintenance->link,
+		&(struct query){prune_sql, params, on_pruned, NULL, maintenance});
 	pglink_sync(maintenance->link);
 }
 
@@ -53,7 +44,7 @@ static void on_timer(uv_timer_t *timer)
 	if (!pglink_is_live(maintenance->link))
 		return;
 	pglink_send(maintenance->link,
-		&(struct query){.sql = LOOK, .row = on_look, .ctx = maintenance});
+		&(struct query){queue_usage_sql, NULL, on_queue_usage, NULL, maintenance});
 	pglink_sync(maintenance->link);
 	if (!maintenance->standby)
 		prune(maintenance);

@@ -267,7 +267,7 @@ static void on_timer(uv_timer_t *timer)
 		start_connect(link);
 		break;
 	case LIVE:
-		pglink_send(link, &(struct query){.sql = "select"});
+		pglink_send(link, &(struct query){.statement.sql = "select"});
 		pglink_sync(link);
 		break;
 	case CONNECTING:
