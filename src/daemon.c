@@ -27,8 +27,8 @@ struct daemon {
 	struct hub *hub;
 	struct pglink *link;
 	struct session *session;
-	struct turns *turns;
-	struct upkeep *upkeep;
+	struct scheduler *scheduler;
+	struct maintenance *maintenance;
 	struct server *server;
 	struct service *service;
 	bool checking;	/* ends at the first result of connecting */
@@ -73,7 +73,7 @@ static void on_lost(void *ctx, const char *reason)
 {
 	struct daemon *daemon = ctx;
 	(void)reason;
-	turns_lost(daemon->turns);
+	scheduler_lost(daemon->scheduler);
 	accept_clients(daemon);
 	if (daemon->checking) {
 		daemon->status = EXIT_FAILURE;
@@ -91,8 +91,8 @@ static void on_session(void *ctx, const struct session_facts *facts)
 		return;
 	}
 	update_status(daemon);
-	upkeep_connected(daemon->upkeep, facts);
-	turns_connected(daemon->turns, facts);
+	maintenance_connected(daemon->maintenance, facts);
+	scheduler_connected(daemon->scheduler, facts);
 }
 
 static void publish_notification(struct daemon *daemon, const char *channel, const char *payload)
@@ -116,13 +116,13 @@ static void on_notified(void *ctx, const char *channel, const char *payload, boo
 	else if (own)
 		session_notified(daemon->session, own);
 	else
-		turns_bell(daemon->turns);
+		scheduler_bell(daemon->scheduler);
 }
 
 static void on_wanted(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	turns_want(daemon->turns);
+	scheduler_turn(daemon->scheduler);
 }
 
 /* ---- readiness and shutdown ---- */
@@ -131,7 +131,7 @@ static bool is_ready(void *ctx, const char **why)
 {
 	struct daemon *daemon = ctx;
 	*why = daemon->stopping ? "stopping" : pglink_status(daemon->link);
-	return !daemon->stopping && turns_ready(daemon->turns);
+	return !daemon->stopping && scheduler_is_ready(daemon->scheduler);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -195,9 +195,9 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	daemon->hub = hub_create(settings);
 	daemon->link = pglink_create(&daemon->loop, settings->database, &hooks);
 	daemon->session = session_create(daemon->link, settings, on_session, daemon);
-	daemon->turns =
-		turns_create(&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);
-	daemon->upkeep = upkeep_create(&daemon->loop, settings, daemon->link);
+	daemon->scheduler = scheduler_create(
+		&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);
+	daemon->maintenance = maintenance_create(&daemon->loop, settings, daemon->link);
 }
 
 static bool serve(struct daemon *daemon)
@@ -227,8 +227,8 @@ static void run(struct daemon *daemon)
 static int destroy(struct daemon *daemon)
 {
 	server_destroy(&daemon->server);
-	upkeep_destroy(&daemon->upkeep);
-	turns_destroy(&daemon->turns);
+	maintenance_destroy(&daemon->maintenance);
+	scheduler_destroy(&daemon->scheduler);
 	session_destroy(&daemon->session);
 	pglink_destroy(&daemon->link);
 	service_destroy(&daemon->service);
