@@ -16,7 +16,7 @@
 
 /* Milliseconds. */
 #define TICK 1000
-#define DRAIN_TICK 50	       /* between batches of clients that are told to reconnect */
+#define DRAIN_TICK 50	       /* between batches of clients that are closed with 1012 */
 #define HANDSHAKE_TIMEOUT 2000 /* at shutdown, for handshakes that have begun, */
 #define CLOSE_TIMEOUT 2000     /* and for the last closing handshakes */
 
@@ -141,15 +141,15 @@ static void on_tick(uv_timer_t *timer)
 	update_status(daemon);
 }
 
-/* Clients whose handshake had begun when we stopped are told to reconnect, too. */
+/* Clients whose handshake had begun when we stopped are closed with 1012, too. */
 static bool is_drained(const struct daemon *daemon)
 {
 	uint64_t now = uv_now(&daemon->loop);
-	bool quiet = server_is_quiet(daemon->server) || now >= daemon->handshakes_until;
-	return (quiet && !hub_clients(daemon->hub)) || now >= daemon->stop_at;
+	bool idle = server_is_idle(daemon->server) || now >= daemon->handshakes_until;
+	return (idle && !hub_clients(daemon->hub)) || now >= daemon->stop_at;
 }
 
-/* Clients are told to reconnect in batches, so that they do not all come back at once. */
+/* Clients are closed in batches, so that they do not all come back at once. */
 static void on_drain_tick(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
@@ -165,7 +165,7 @@ static void on_stop(void *ctx)
 	struct daemon *daemon = ctx;
 	size_t clients = hub_clients(daemon->hub);
 	uint64_t now = uv_now(&daemon->loop), drain = (uint64_t)daemon->settings->drain_time;
-	log_info("stopping: telling %zu clients to reconnect", clients);
+	log_info("stopping: closing %zu clients with 1012", clients);
 	daemon->stopping = true;
 	daemon->handshakes_until = now + HANDSHAKE_TIMEOUT;
 	daemon->drain_until = now + drain;
