@@ -1,4 +1,4 @@
-/* What every unit test starts from: cmocka, and the headers that it needs first. */
+/* Included first by every unit test: cmocka and the headers that it requires. */
 #pragma once
 
 #include <setjmp.h>
@@ -9,3 +9,5 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof(*(array)))
