@@ -3,7 +3,7 @@
 #include "alloc.h"
 #include "handshake.h"
 
-static void take(struct handshake *handshake, const char *pair)
+static void add(struct handshake *handshake, const char *pair)
 {
 	handshake_parameter(handshake, pair, strlen(pair));
 }
@@ -12,7 +12,7 @@ static void check_uid(const char *uid, const char *refusal)
 {
 	struct handshake handshake = {0};
 	char *pair = xasprintf("uid=%s", uid);
-	take(&handshake, pair);
+	add(&handshake, pair);
 	free(pair);
 	if (refusal)
 		assert_string_equal(handshake_refusal(&handshake), refusal);
@@ -21,15 +21,14 @@ static void check_uid(const char *uid, const char *refusal)
 	handshake_clear(&handshake);
 }
 
-static void the_query_says_uid_types_and_cursor(void **state)
+static void test_handshake_reads_uid_types_and_since(void **state)
 {
-	(void)state;
 	struct handshake handshake = {0};
-	take(&handshake, "types=log,chat");
-	take(&handshake, "uid=a=b&c");
-	take(&handshake, "since=");
-	take(&handshake, "uids=x");
-	take(&handshake, "token");
+	add(&handshake, "types=log,chat");
+	add(&handshake, "uid=a=b&c");
+	add(&handshake, "since=");
+	add(&handshake, "uids=x");
+	add(&handshake, "token");
 	assert_null(handshake_refusal(&handshake));
 	assert_string_equal(handshake.uid, "a=b&c");
 	assert_string_equal(handshake.types, "log,chat");
@@ -38,26 +37,24 @@ static void the_query_says_uid_types_and_cursor(void **state)
 	assert_null(handshake.uid);
 }
 
-static void the_first_of_two_counts(void **state)
+static void test_handshake_first_value_counts(void **state)
 {
-	(void)state;
 	struct handshake handshake = {0};
-	take(&handshake, "uid=mine");
-	take(&handshake, "uid=yours");
+	add(&handshake, "uid=mine");
+	add(&handshake, "uid=yours");
 	assert_string_equal(handshake.uid, "mine");
 	handshake_clear(&handshake);
 }
 
-static void a_uid_is_short_text(void **state)
+static void test_handshake_uid_limits(void **state)
 {
-	(void)state;
-	char longest[HANDSHAKE_UID_MAX + 2];
-	memset(longest, 'x', sizeof longest);
-	longest[HANDSHAKE_UID_MAX] = '\0';
-	check_uid(longest, NULL);
-	longest[HANDSHAKE_UID_MAX] = 'x';
-	longest[HANDSHAKE_UID_MAX + 1] = '\0';
-	check_uid(longest, "uid too long");
+	char uid[HANDSHAKE_UID_MAX + 2];
+	memset(uid, 'x', sizeof uid);
+	uid[HANDSHAKE_UID_MAX] = '\0';
+	check_uid(uid, NULL);
+	uid[HANDSHAKE_UID_MAX] = 'x';
+	uid[HANDSHAKE_UID_MAX + 1] = '\0';
+	check_uid(uid, "uid too long");
 	check_uid("", "uid missing");
 	check_uid("\xC3\xBC", NULL);
 	check_uid("\xC3", "query is not UTF-8");
@@ -72,9 +69,9 @@ static void a_uid_is_short_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_query_says_uid_types_and_cursor),
-		cmocka_unit_test(the_first_of_two_counts),
-		cmocka_unit_test(a_uid_is_short_text),
+		cmocka_unit_test(test_handshake_reads_uid_types_and_since),
+		cmocka_unit_test(test_handshake_first_value_counts),
+		cmocka_unit_test(test_handshake_uid_limits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
