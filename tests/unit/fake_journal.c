@@ -20,7 +20,7 @@ struct fake_query {
 	char *type, *uid;
 };
 
-enum stage { PLANNED, PULL, PAGES, ANSWERS, DONE }; /* as steps[] in fake_turn_step */
+enum stage { PLANNED, PULL, PAGES, INIT_QUERIES, DONE }; /* as steps[] in fake_turn_step */
 
 struct fake_turn {
 	enum stage stage;
@@ -283,7 +283,7 @@ static void step_pages(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
 	if (turn->page == turn->n_pages) {
-		turn->stage = ANSWERS;
+		turn->stage = INIT_QUERIES;
 		return;
 	}
 	if (turn->pages[turn->page].unverified) {
@@ -301,7 +301,7 @@ static void step_pages(struct fake_journal *journal)
 	next_page(turn);
 }
 
-static void step_answers(struct fake_journal *journal)
+static void step_init_queries(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
 	if (turn->at < turn->n_queries)
@@ -326,7 +326,7 @@ static void end(struct fake_journal *journal)
 bool fake_turn_step(struct fake_journal *journal)
 {
 	static void (*const steps[])(struct fake_journal * journal) = {
-		begin, step_pull, step_pages, step_answers, end};
+		begin, step_pull, step_pages, step_init_queries, end};
 	enum stage stage = journal->turn->stage;
 	steps[stage](journal);
 	return stage != DONE;
