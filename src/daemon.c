@@ -17,7 +17,7 @@
 
 /* Milliseconds. */
 #define TICK 1000
-#define DRAIN_TICK 50	       /* between batches of clients that are told to reconnect */
+#define DRAIN_TICK 50	       /* between batches of clients that are closed with 1012 */
 #define HANDSHAKE_TIMEOUT 2000 /* at shutdown, for handshakes that have begun, */
 #define CLOSE_TIMEOUT 2000     /* and for the last closing handshakes */
 
@@ -31,8 +31,8 @@ struct daemon {
 	struct hub *hub;
 	struct pglink *link;
 	struct session *session;
-	struct turns *turns;
-	struct upkeep *upkeep;
+	struct scheduler *scheduler;
+	struct maintenance *maintenance;
 	struct server *server;
 	struct service *service;
 	bool checking;	/* ends at the first result of connecting */
@@ -77,7 +77,7 @@ static void on_lost(void *ctx, const char *reason)
 {
 	struct daemon *daemon = ctx;
 	(void)reason;
-	turns_lost(daemon->turns);
+	scheduler_lost(daemon->scheduler);
 	accept_clients(daemon);
 	if (daemon->checking) {
 		daemon->status = EXIT_FAILURE;
@@ -95,8 +95,8 @@ static void on_session(void *ctx, const struct session_facts *facts)
 		return;
 	}
 	update_status(daemon);
-	upkeep_connected(daemon->upkeep, facts);
-	turns_connected(daemon->turns, facts);
+	maintenance_connected(daemon->maintenance, facts);
+	scheduler_connected(daemon->scheduler, facts);
 }
 
 static void publish_notification(struct daemon *daemon, const char *channel, const char *payload)
@@ -120,7 +120,7 @@ static void on_notified(void *ctx, const char *channel, const char *payload, boo
 	else if (own)
 		session_notified(daemon->session, own);
 	else
-		turns_bell(daemon->turns);
+		scheduler_bell(daemon->scheduler);
 }
 
 static void on_write(uv_idle_t *writer)
@@ -139,7 +139,7 @@ static void on_unwritten(void *ctx)
 static void on_wanted(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	turns_want(daemon->turns);
+	scheduler_turn(daemon->scheduler);
 }
 
 /* ---- readiness and shutdown ---- */
@@ -148,7 +148,7 @@ static bool is_ready(void *ctx, const char **why)
 {
 	struct daemon *daemon = ctx;
 	*why = daemon->stopping ? "stopping" : pglink_status(daemon->link);
-	return !daemon->stopping && turns_ready(daemon->turns);
+	return !daemon->stopping && scheduler_is_ready(daemon->scheduler);
 }
 
 /* Before each poll: the pass took the time since the last one, without that of waiting. */
@@ -170,15 +170,15 @@ static void on_tick(uv_timer_t *timer)
 	update_status(daemon);
 }
 
-/* Clients whose handshake had begun when we stopped are told to reconnect, too. */
+/* Clients whose handshake had begun when we stopped are closed with 1012, too. */
 static bool is_drained(const struct daemon *daemon)
 {
 	uint64_t now = uv_now(&daemon->loop);
-	bool quiet = server_is_quiet(daemon->server) || now >= daemon->handshakes_until;
-	return (quiet && !hub_clients(daemon->hub)) || now >= daemon->stop_at;
+	bool idle = server_is_idle(daemon->server) || now >= daemon->handshakes_until;
+	return (idle && !hub_clients(daemon->hub)) || now >= daemon->stop_at;
 }
 
-/* Clients are told to reconnect in batches, so that they do not all come back at once. */
+/* Clients are closed in batches, so that they do not all come back at once. */
 static void on_drain_tick(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
@@ -194,7 +194,7 @@ static void on_stop(void *ctx)
 	struct daemon *daemon = ctx;
 	size_t clients = hub_clients(daemon->hub);
 	uint64_t now = uv_now(&daemon->loop), drain = (uint64_t)daemon->settings->drain_time;
-	log_info("stopping: telling %zu clients to reconnect", clients);
+	log_info("stopping: closing %zu clients with 1012", clients);
 	daemon->stopping = true;
 	daemon->handshakes_until = now + HANDSHAKE_TIMEOUT;
 	daemon->drain_until = now + drain;
@@ -227,9 +227,9 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	daemon->hub = hub_create(settings);
 	daemon->link = pglink_create(&daemon->loop, settings->database, &hooks);
 	daemon->session = session_create(daemon->link, settings, on_session, daemon);
-	daemon->turns =
-		turns_create(&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);
-	daemon->upkeep = upkeep_create(&daemon->loop, settings, daemon->link);
+	daemon->scheduler = scheduler_create(
+		&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);
+	daemon->maintenance = maintenance_create(&daemon->loop, settings, daemon->link);
 }
 
 static bool serve(struct daemon *daemon)
@@ -264,8 +264,8 @@ static int destroy(struct daemon *daemon)
 	uv_idle_stop(&daemon->writer);
 	uv_prepare_stop(&daemon->pass);
 	server_destroy(&daemon->server);
-	upkeep_destroy(&daemon->upkeep);
-	turns_destroy(&daemon->turns);
+	maintenance_destroy(&daemon->maintenance);
+	scheduler_destroy(&daemon->scheduler);
 	session_destroy(&daemon->session);
 	pglink_destroy(&daemon->link);
 	service_destroy(&daemon->service);

@@ -107,8 +107,8 @@ begin
 	perform pgcast.grant_init(watch.relation);
 	if c.relrowsecurity then
 		raise warning 'pgcast: row-level security of % does not reach clients', watch.relation
-			using detail = 'Changes go to the uid in the row whatever the policies say; init reads'
-				' as pgcast_owner.';
+			using detail = 'Changes are sent to the uid in the row regardless of the policies; init'
+				' reads as pgcast_owner.';
 	end if;
 	if watch.uid_column is not null and not exists (
 			select from pg_index x join pg_attribute a

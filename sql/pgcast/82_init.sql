@@ -54,7 +54,7 @@ declare
 		pgcast.uid_condition(s.relation, s.uid_column, newest.uid),
 		array_to_string(coalesce(keys, array['n.tableoid', 'n.ctid']), ' desc, '), s.init_limit);
 	data text;
-	longest int;
+	max_length int;
 	rows text[];
 	r record;
 begin
@@ -64,8 +64,8 @@ begin
 			' from (%s) n%s) x',
 			case when list is null then 'n' else 'c' end, query,
 			coalesce(' cross join lateral (select ' || list || ') c', ''))
-		into data, longest;
-		if longest <= pgcast.constant('max_json_bytes') or longest is null then
+		into data, max_length;
+		if max_length <= pgcast.constant('max_json_bytes') or max_length is null then
 			return data;
 		end if;
 	exception when others then

@@ -1,4 +1,4 @@
-/* Who a client is: a table of methods, one row per word of the setting `auth`, each of which turns
+/* Authentication: a table of methods, one row per word of the setting `auth`, each of which turns
  * the credentials of a handshake into a uid. */
 #pragma once
 

@@ -197,7 +197,7 @@ static void make_live(struct hub *hub, struct audience *audience)
 	audience_release(&audience);
 }
 
-/* What follows the end of a window is everything since. */
+/* The next window begins at the end of the last one and is open. */
 static void open_next_window(struct window *window)
 {
 	position_unref(&window->from);

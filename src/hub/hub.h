@@ -1,6 +1,6 @@
 /* The hub delivers every event of a turn to its clients.
  *
- * The journal reads a turn and hands over what it reads: the position where the turn ends, its
+ * The journal reads a turn and hands over its parts: the position where the turn ends, its
  * events, the pages of clients that are catching up, the answers to init. The hub collects blocks
  * per audience and writes to each client once, at the end of the turn.
  *
@@ -89,7 +89,7 @@ struct init_query {
 	const char *type, *uid;
 };
 
-/* What a turn reads besides the pull; owned by the hub and valid until anything else runs. */
+/* The queries of a turn besides the pull; owned by the hub and valid until anything else runs. */
 struct plan {
 	const struct page *pages;
 	size_t n_pages;

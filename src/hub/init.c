@@ -8,11 +8,11 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
 {
 	size_t i = 0;
 	while (i < hub->plan.n_init_queries &&
-		(hub->init_answers[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
+		(hub->init_results[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
 		i++;
 	if (i == hub->plan.n_init_queries && i < MAX_INIT_QUERIES) {
 		hub->init_queries[i] = (struct init_query){.type = type, .uid = user->uid};
-		hub->init_answers[i] = (struct init_answer){.user = user};
+		hub->init_results[i] = (struct init_result){.user = user};
 		hub->plan.n_init_queries++;
 	}
 	return i;
@@ -35,17 +35,17 @@ void init_plan(struct hub *hub)
 			return;
 		}
 		const struct protocol *protocol = client->audience->protocol;
-		hub->init_answers[i].protocols[protocol->encoding] = protocol;
+		hub->init_results[i].protocols[protocol->encoding] = protocol;
 		request->query = i + 1;
 	}
 }
 
 void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t len)
 {
-	struct init_answer *answer = &hub->init_answers[query];
+	struct init_result *result = &hub->init_results[query];
 	for (size_t i = 0; message && i < ENCODINGS; i++)
-		if (answer->protocols[i])
-			encoded_block(&answer->message, answer->protocols[i], message, len);
+		if (result->protocols[i])
+			encoded_block(&result->message, result->protocols[i], message, len);
 }
 
 static void answer_request(struct hub *hub, struct init_request *request)
@@ -55,7 +55,7 @@ static void answer_request(struct hub *hub, struct init_request *request)
 	if (!audience_is_live(client->audience))
 		return; /* fell behind in this turn: the request stays until it is live again */
 	enum encoding encoding = client->audience->protocol->encoding;
-	struct block *block = hub->init_answers[request->query - 1].message.blocks[encoding];
+	struct block *block = hub->init_results[request->query - 1].message.blocks[encoding];
 	if (block) {
 		client_insert(client, block);
 		if (request->ref)
@@ -78,7 +78,7 @@ void init_answer(struct hub *hub)
 void init_clear(struct hub *hub)
 {
 	for (size_t i = 0; i < hub->plan.n_init_queries; i++)
-		encoded_clear(&hub->init_answers[i].message);
+		encoded_clear(&hub->init_results[i].message);
 	list_for_each (it, &hub->init_requests)
 		LIST_OF(it, struct init_request, of_hub)->query = 0;
 }

@@ -1,6 +1,7 @@
 /* The state that the files of the hub share. Calls point down this list: hub.c, turn.c and
- * commands.c (entry points); catchup.c and init.c (what a turn reads for some clients); delivery.c
- * (appending and writing for all of them); client.c (one of them); audience.c, batch.c, users.c. */
+ * commands.c (entry points); catchup.c and init.c (the queries of a turn for some clients);
+ * delivery.c (appending and writing for all of them); client.c (one of them); audience.c, batch.c,
+ * users.c. */
 #pragma once
 
 #include <string.h>
@@ -35,11 +36,11 @@ struct init_request {
 	size_t query; /* index in this turn's plan + 1; 0: not in this turn */
 };
 
-/* Limits of what a turn reads besides the pull; the rest waits for the next turn. */
+/* Limits of the queries of a turn besides the pull; the rest waits for the next turn. */
 #define MAX_PAGES 16384
 #define MAX_INIT_QUERIES 256
 
-struct init_answer {
+struct init_result {
 	const struct user *user; /* compared, never followed */
 	/* Of the clients that asked, one per encoding; NULL: nobody takes that encoding. */
 	const struct protocol *protocols[ENCODINGS];
@@ -88,7 +89,7 @@ struct hub {
 	struct page *pages;	      /* room for MAX_PAGES, */
 	struct catchup **page_owners; /* and whose they are; NULL: gone, or not read */
 	struct init_query init_queries[MAX_INIT_QUERIES];
-	struct init_answer init_answers[MAX_INIT_QUERIES];
+	struct init_result init_results[MAX_INIT_QUERIES];
 };
 
 /* client.c */

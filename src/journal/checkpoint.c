@@ -8,63 +8,58 @@
 #include "clock.h"
 
 #define ENTRIES 64
-#define STEP 1000 /* milliseconds between two that are kept */
+#define STEP 1000 /* min milliseconds between two entries, the newest one excepted */
 
 struct entry {
 	struct position *position;
 	uint64_t ms;
 };
 
-struct past {
+struct checkpoint {
 	struct entry entries[ENTRIES]; /* newest first */
 	size_t n;
 };
 
-struct past *past_create(void)
+struct checkpoint *checkpoint_create(void)
 {
-	return xcalloc(1, sizeof(struct past));
+	return xcalloc(1, sizeof(struct checkpoint));
 }
 
-void past_forget(struct past *past, size_t n)
+void checkpoint_drop(struct checkpoint *checkpoint, size_t n)
 {
-	if (n > past->n)
-		n = past->n;
+	if (n > checkpoint->n)
+		n = checkpoint->n;
 	for (size_t i = 0; i < n; i++)
-		position_unref(&past->entries[i].position);
-	past->n -= n;
-	memmove(past->entries, past->entries + n, past->n * sizeof(struct entry));
+		position_unref(&checkpoint->entries[i].position);
+	checkpoint->n -= n;
+	memmove(checkpoint->entries, checkpoint->entries + n, checkpoint->n * sizeof(struct entry));
 }
 
-void past_destroy(struct past **past)
+void checkpoint_destroy(struct checkpoint **checkpoint)
 {
-	if (!*past)
+	if (!*checkpoint)
 		return;
-	past_forget(*past, ENTRIES);
-	free(*past);
-	*past = NULL;
+	checkpoint_drop(*checkpoint, ENTRIES);
+	free(*checkpoint);
+	*checkpoint = NULL;
 }
 
-/* The newest entry is replaced until it is a step away from the one before. */
-static bool newest_stays(const struct past *past)
+void checkpoint_add(struct checkpoint *checkpoint, struct position *position)
 {
-	const struct entry *entries = past->entries;
-	return past->n == 1 || (past->n && entries[0].ms - entries[1].ms >= STEP);
-}
-
-void past_add(struct past *past, struct position *position)
-{
-	if (past->n && !newest_stays(past)) {
-		position_unref(&past->entries[0].position);
+	struct entry *entries = checkpoint->entries;
+	/* The newest entry is replaced until it is STEP later than the one before. */
+	if (checkpoint->n > 1 && entries[0].ms - entries[1].ms < STEP) {
+		position_unref(&entries[0].position);
 	} else {
-		if (past->n == ENTRIES)
-			position_unref(&past->entries[--past->n].position);
-		memmove(past->entries + 1, past->entries, past->n * sizeof(struct entry));
-		past->n++;
+		if (checkpoint->n == ENTRIES)
+			position_unref(&entries[--checkpoint->n].position);
+		memmove(entries + 1, entries, checkpoint->n * sizeof(*entries));
+		checkpoint->n++;
 	}
-	past->entries[0] = (struct entry){position_ref(position), clock_ms()};
+	entries[0] = (struct entry){position_ref(position), clock_ms()};
 }
 
-struct position *past_at(const struct past *past, size_t i)
+struct position *checkpoint_at(const struct checkpoint *checkpoint, size_t i)
 {
-	return i < past->n ? past->entries[i].position : NULL;
+	return i < checkpoint->n ? checkpoint->entries[i].position : NULL;
 }

@@ -1,18 +1,18 @@
-/* Where the bridge has been: positions of the last minute, one a second, in case that after a crash
- * or a failover the newest ones turn out never to have happened. */
+/* Positions of the last minute, one per second, for rollback after a crash or failover that lost
+ * commits. */
 #pragma once
 
 #include <stddef.h>
 
 #include "position.h"
 
-struct past;
+struct checkpoint;
 
-struct past *past_create(void);
-void past_destroy(struct past **past);
-/* Forgets the n newest. */
-void past_forget(struct past *past, size_t n);
-/* Now the bridge is here (takes a reference). */
-void past_add(struct past *past, struct position *position);
-/* 0: where it is now; greater: longer ago; NULL: not remembered. */
-struct position *past_at(const struct past *past, size_t i);
+struct checkpoint *checkpoint_create(void);
+void checkpoint_destroy(struct checkpoint **checkpoint);
+/* Adds the current position (takes a reference). */
+void checkpoint_add(struct checkpoint *checkpoint, struct position *position);
+/* Removes the newest n. */
+void checkpoint_drop(struct checkpoint *checkpoint, size_t n);
+/* 0 is the current position, larger numbers are older; NULL: not that many. */
+struct position *checkpoint_at(const struct checkpoint *checkpoint, size_t i);

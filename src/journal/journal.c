@@ -1,9 +1,9 @@
 /* A turn is one short read-only transaction:
  *
- *     [sleeping lock]  [BEGIN]  pull  [pages]  [answers to init]  [COMMIT]
+ *     [sleeping lock]  [BEGIN]  pull  [pages]  [init queries]  [COMMIT]
  *
- * all of it sent at once. The pull alone needs no BEGIN; with anything beside it all share one
- * snapshot, so that pages and answers end exactly where the pull does. */
+ * sent at once. The pull alone needs no BEGIN. Otherwise one snapshot serves all of them, so that
+ * pages and answers end exactly where the pull does. */
 #include "journal.h"
 
 #include <assert.h>
@@ -29,18 +29,19 @@ struct journal {
 	struct session_facts facts;
 	bool in_turn;
 	struct turn_result result;
-	struct past *past;
-	struct position *holds; /* newest one that does */
-	bool quiet;		/* nothing was in progress at the last position */
-	bool too_long;		/* the last position, for a cursor */
-	char *weak;		/* the cursor for such positions; NULL: not known */
-	char *finished;		/* on a standby: what is known to have ended; NULL: nothing */
+	struct position *to; /* where this turn ends; NULL until the pull has said so */
+	struct checkpoint *checkpoint;
+	struct position *last_valid; /* the newest checkpoint that is part of the history */
+	bool no_xact_in_progress;    /* at the last position */
+	bool cursor_overflow;	     /* the last position is too long for a cursor */
+	char *conservative_cursor;   /* for such positions; NULL: unknown */
+	char *completed_xids;	     /* on a standby: known to have ended; NULL: none */
 };
 
-static void forget(char **text)
+static void replace(char **text, const char *by)
 {
 	free(*text);
-	*text = NULL;
+	*text = by ? xstrdup(by) : NULL;
 }
 
 struct journal *journal_create(struct pglink *link, struct hub *hub,
@@ -49,7 +50,7 @@ struct journal *journal_create(struct pglink *link, struct hub *hub,
 	struct journal *journal = xcalloc(1, sizeof(*journal));
 	journal->link = link;
 	journal->hub = hub;
-	journal->past = past_create();
+	journal->checkpoint = checkpoint_create();
 	journal->done = done;
 	journal->ctx = ctx;
 	return journal;
@@ -59,54 +60,57 @@ void journal_destroy(struct journal **journal)
 {
 	if (!*journal)
 		return;
-	past_destroy(&(*journal)->past);
-	position_unref(&(*journal)->holds);
-	free((*journal)->finished);
-	free((*journal)->weak);
+	checkpoint_destroy(&(*journal)->checkpoint);
+	position_unref(&(*journal)->last_valid);
+	position_unref(&(*journal)->to);
+	free((*journal)->completed_xids);
+	free((*journal)->conservative_cursor);
 	free(*journal);
 	*journal = NULL;
 }
 
-static void on_holds_row(void *ctx, const struct row *row)
+/* ---- after connecting: is the history still the same? ---- */
+
+static void on_last_valid_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	size_t i = (size_t)row_int(row, 0) - 1;
-	if (!journal->holds && row_bool(row, 1))
-		journal->holds = position_ref(past_at(journal->past, i));
+	if (!journal->last_valid && row_bool(row, 1))
+		journal->last_valid = position_ref(checkpoint_at(journal->checkpoint, i));
 }
 
-/* What is older than the newest position that holds stays, in case that it is lost as well: it may
- * not be safe on disk yet. */
-static void forget_lost(struct journal *journal)
+/* Older positions are kept: the last valid one may not be flushed yet, and be lost too. */
+static void drop_lost(struct journal *journal)
 {
+	struct position *position;
 	size_t lost = 0;
-	while (past_at(journal->past, lost) && past_at(journal->past, lost) != journal->holds)
+	while ((position = checkpoint_at(journal->checkpoint, lost)) &&
+		position != journal->last_valid)
 		lost++;
-	past_forget(journal->past, lost);
+	checkpoint_drop(journal->checkpoint, lost);
 }
 
-static void on_holds(void *ctx)
+static void on_last_valid(void *ctx)
 {
 	struct journal *journal = ctx;
-	if (journal->holds != past_at(journal->past, 0)) {
-		log_warning("database: history went another way (a crash or a failover lost"
-			    " commits): %s",
-			journal->holds ? "going back to where it still held"
-				       : "beginning anew where it is now");
+	if (journal->last_valid != checkpoint_at(journal->checkpoint, 0)) {
+		log_warning("database: commits that had been read are lost: crash or failover (%s)",
+			journal->last_valid ? "rolling back to the last valid position"
+					    : "restarting at the current position");
 		metric_add(METRIC_REWINDS, 1);
-		hub_rewind(journal->hub, journal->holds);
-		forget_lost(journal);
+		hub_rewind(journal->hub, journal->last_valid);
+		drop_lost(journal);
 	}
-	position_unref(&journal->holds);
+	position_unref(&journal->last_valid);
 	journal->ready(journal->ctx);
 }
 
-static void ask(struct journal *journal, struct query query)
+static void ask(struct journal *journal, struct statement statement, const char *const *params,
+	row_fn *row, done_fn *done)
 {
-	query.ctx = journal;
 	if (journal->facts.pooled)
-		query.name = NULL;
-	pglink_send(journal->link, &query);
+		statement.name = NULL;
+	pglink_send(journal->link, &(struct query){statement, params, row, done, journal});
 }
 
 void journal_connected(
@@ -114,24 +118,20 @@ void journal_connected(
 {
 	journal->facts = *facts;
 	journal->ready = ready;
-	journal->quiet = false;
-	forget(&journal->finished);
-	forget(&journal->weak);
-	position_unref(&journal->holds);
-	if (!past_at(journal->past, 0)) {
+	journal->no_xact_in_progress = false;
+	replace(&journal->completed_xids, NULL);
+	replace(&journal->conservative_cursor, NULL);
+	position_unref(&journal->last_valid);
+	if (!checkpoint_at(journal->checkpoint, 0)) {
 		ready(journal->ctx);
 		return;
 	}
 	struct pgarray texts;
 	pgarray_begin(&texts);
-	for (size_t i = 0; past_at(journal->past, i); i++)
-		pgarray_add(&texts, past_at(journal->past, i)->text);
+	for (size_t i = 0; checkpoint_at(journal->checkpoint, i); i++)
+		pgarray_add(&texts, checkpoint_at(journal->checkpoint, i)->text);
 	const char *params[] = {pgarray_end(&texts)};
-	ask(journal, (struct query){.sql = holds_sql,
-			     .params = params,
-			     .n_params = 1,
-			     .row = on_holds_row,
-			     .done = on_holds});
+	ask(journal, last_valid_sql, params, on_last_valid_row, on_last_valid);
 	pgarray_free(&texts);
 	pglink_sync(journal->link);
 }
@@ -141,29 +141,31 @@ void journal_lost(struct journal *journal)
 	if (!journal->in_turn)
 		return;
 	journal->in_turn = false;
+	position_unref(&journal->to);
 	hub_turn_abort(journal->hub);
 }
 
-/* ---- what arrives ---- */
+/* ---- the rows of a turn ---- */
 
-/* Where the exact cursor is too long, any older one does: it repeats events, and loses none. */
-static const char *weaker_cursor(struct journal *journal)
+/* Any older cursor can replace one that is too long: it repeats events and loses none. */
+static const char *older_cursor(struct journal *journal)
 {
-	return journal->weak ? journal->weak : hub_position(journal->hub)->cursor;
+	return journal->conservative_cursor ? journal->conservative_cursor
+					    : hub_position(journal->hub)->cursor;
 }
 
 static void take_position(struct journal *journal, const struct row *row)
 {
-	const char *cursor = row_text(row, EVENT_MESSAGE, NULL);
-	journal->result.crowded = row_text(row, EVENT_UID, NULL);
-	journal->quiet = row_bool(row, EVENT_BROADCAST);
-	journal->too_long = !cursor;
-	if (cursor)
-		forget(&journal->weak); /* it would be older than it need be */
-	struct position *to = position_create(
-		row_text(row, EVENT_TYPE, NULL), cursor ? cursor : weaker_cursor(journal));
-	hub_turn_begin(journal->hub, to);
-	position_unref(&to);
+	size_t len = 0;
+	const char *text = row_text(row, PULL_POSITION, &len);
+	journal->result.concurrent_writers = row_bool(row, PULL_CONCURRENT_WRITERS);
+	journal->no_xact_in_progress = row_bool(row, PULL_NO_XACT_IN_PROGRESS);
+	journal->cursor_overflow = len > CURSOR_MAX;
+	if (!journal->cursor_overflow)
+		replace(&journal->conservative_cursor, NULL); /* older than this one */
+	journal->to =
+		position_create(text, journal->cursor_overflow ? older_cursor(journal) : text);
+	hub_turn_begin(journal->hub, journal->to);
 }
 
 static struct event event_of(const struct row *row)
@@ -181,11 +183,11 @@ static struct event event_of(const struct row *row)
 static void on_pull_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
-	struct event event = event_of(row);
-	if (!event.id) {
+	if (!journal->to) {
 		take_position(journal, row);
 		return;
 	}
+	struct event event = event_of(row);
 	journal->result.events++;
 	hub_turn_event(journal->hub, &event);
 }
@@ -194,9 +196,9 @@ static void on_page_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	struct event event = event_of(row);
-	size_t page = (size_t)row_int(row, EVENT_PAGE) - 1;
+	size_t page = (size_t)row_int(row, PAGE_NUMBER) - 1;
 	if (!event.id) {
-		hub_turn_page_verified(journal->hub, page, row_text(row, EVENT_TYPE, NULL));
+		hub_turn_page_verified(journal->hub, page, row_text(row, PAGE_LOST, NULL));
 		return;
 	}
 	hub_turn_page_event(journal->hub, page, &event);
@@ -210,18 +212,16 @@ static void on_init_row(void *ctx, const struct row *row)
 	hub_turn_init(journal->hub, (size_t)row_int(row, 0) - 1, text, len);
 }
 
-static void on_finished_row(void *ctx, const struct row *row)
+static void on_completed_xids_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
-	free(journal->finished);
-	journal->finished = xstrdup(row_text(row, 0, NULL));
+	replace(&journal->completed_xids, row_text(row, 0, NULL));
 }
 
-static void on_weak_row(void *ctx, const struct row *row)
+static void on_conservative_cursor_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
-	free(journal->weak);
-	journal->weak = xstrdup(row_text(row, 0, NULL));
+	replace(&journal->conservative_cursor, row_text(row, 0, NULL));
 }
 
 static void on_lock_row(void *ctx, const struct row *row)
@@ -235,74 +235,52 @@ static void on_end(void *ctx)
 	struct journal *journal = ctx;
 	journal->in_turn = false;
 	metric_add(METRIC_TURNS, 1);
-	hub_turn_end(journal->hub);
-	past_add(journal->past, hub_position(journal->hub));
-	struct hub *hub = journal->hub;
+	checkpoint_add(journal->checkpoint, journal->to);
+	position_unref(&journal->to);
 	journal->done(journal->ctx, &journal->result);
-	hub_turn_write(hub);
 }
 
-/* ---- what is sent ---- */
+/* ---- the queries of a turn ---- */
 
 static void ask_lock(struct journal *journal, enum lock lock)
 {
-	if (lock == LOCK_KEEP)
-		return;
 	char key[16];
 	snprintf(key, sizeof(key), "%d", journal->facts.key);
-	const char *params[] = {key};
-	if (lock == LOCK_TAKE)
-		ask(journal, (struct query){.name = "lock",
-				     .sql = lock_sql,
-				     .params = params,
-				     .n_params = 1,
-				     .row = on_lock_row});
-	else
-		ask(journal, (struct query){.name = "unlock",
-				     .sql = unlock_sql,
-				     .params = params,
-				     .n_params = 1});
+	const char *params[] = {lock == LOCK_TAKE ? "t" : "f", key};
+	ask(journal, lock_sql, params, on_lock_row, NULL);
 	pglink_sync(journal->link);
 }
 
 static void ask_pull(struct journal *journal, bool alone)
 {
 	bool standby = journal->facts.standby;
-	const char *since = hub_position(journal->hub)->text;
-	const char *params[] = {since, journal->finished ? journal->finished : "{}"};
-	struct query query = {
-		.name = "pull",
-		.sql = standby ? standby_pull_sql : pull_sql,
-		.params = params,
-		.n_params = standby ? 2 : 1,
-		.row = on_pull_row,
-		.done = alone ? on_end : NULL,
-	};
-	if (!standby && journal->quiet) {
-		query.name = "quiet pull";
-		query.sql = quiet_pull_sql;
-	}
-	if (!*since) {
-		query.name = NULL;
-		query.sql = standby ? standby_start_sql : start_sql;
-		query.n_params = 0;
-	}
-	ask(journal, query);
+	const char *params[] = {hub_position(journal->hub)->text,
+		journal->completed_xids ? journal->completed_xids : "{}"};
+	const struct statement *pull = &pull_sql;
+	if (!*params[0])
+		pull = standby ? &start_standby_sql : &start_sql;
+	else if (standby)
+		pull = &pull_standby_sql;
+	else if (journal->no_xact_in_progress)
+		pull = &short_pull_sql;
+	ask(journal, *pull, params, on_pull_row, alone ? on_end : NULL);
 }
 
-/* What of the position's open transactions has ended is good to know for the next pull. */
-static void ask_finished(struct journal *journal)
+static void ask_conservative_cursor(struct journal *journal)
+{
+	if (journal->cursor_overflow || !*hub_position(journal->hub)->text)
+		ask(journal, conservative_cursor_sql, NULL, on_conservative_cursor_row, NULL);
+}
+
+/* For the next pull. */
+static void ask_completed_xids(struct journal *journal)
 {
 	const char *params[] = {hub_position(journal->hub)->text};
 	if (journal->facts.standby && *params[0])
-		ask(journal, (struct query){.name = "finished",
-				     .sql = finished_sql,
-				     .params = params,
-				     .n_params = 1,
-				     .row = on_finished_row});
+		ask(journal, completed_xids_sql, params, on_completed_xids_row, NULL);
 }
 
-enum { UIDS, FROMS, TOS, AFTERS, CHECKS, PAGE_ARRAYS };
+enum { UIDS, FROMS, TOS, AFTERS, UNVERIFIED, PAGE_ARRAYS };
 
 static void add_page(struct pgarray arrays[PAGE_ARRAYS], const struct page *page)
 {
@@ -311,7 +289,7 @@ static void add_page(struct pgarray arrays[PAGE_ARRAYS], const struct page *page
 	pgarray_add(&arrays[FROMS], window->from->text);
 	pgarray_add(&arrays[TOS], window->to ? window->to->text : NULL);
 	pgarray_add_int(&arrays[AFTERS], window->after);
-	pgarray_add(&arrays[CHECKS], page->unverified ? "t" : "f");
+	pgarray_add(&arrays[UNVERIFIED], page->unverified ? "t" : "f");
 }
 
 static void ask_pages(struct journal *journal, const struct plan *plan)
@@ -327,16 +305,13 @@ static void ask_pages(struct journal *journal, const struct plan *plan)
 		params[i] = pgarray_end(&arrays[i]);
 	snprintf(rows, sizeof(rows), "%zu", plan->page_events);
 	params[PAGE_ARRAYS] = rows;
-	ask(journal, (struct query){.sql = pages_sql,
-			     .params = params,
-			     .n_params = PAGE_ARRAYS + 1,
-			     .row = on_page_row});
+	ask(journal, pages_sql, params, on_page_row, NULL);
 	for (size_t i = 0; i < PAGE_ARRAYS; i++)
 		pgarray_free(&arrays[i]);
 	metric_add(METRIC_PAGES, 1);
 }
 
-static void ask_wishes(struct journal *journal, const struct plan *plan)
+static void ask_init(struct journal *journal, const struct plan *plan)
 {
 	struct pgarray types, uids;
 	pgarray_begin(&types);
@@ -346,14 +321,13 @@ static void ask_wishes(struct journal *journal, const struct plan *plan)
 		pgarray_add(&uids, plan->init_queries[i].uid);
 	}
 	const char *params[] = {pgarray_end(&types), pgarray_end(&uids)};
-	ask(journal, (struct query){.name = "init",
-			     .sql = init_sql,
-			     .params = params,
-			     .n_params = 2,
-			     .row = on_init_row});
+	ask(journal, init_sql, params, on_init_row, NULL);
 	pgarray_free(&types);
 	pgarray_free(&uids);
 }
+
+static const struct statement begin = {.sql = "begin isolation level repeatable read, read only"};
+static const struct statement commit = {.sql = "commit"};
 
 void journal_turn(struct journal *journal, enum lock lock)
 {
@@ -363,19 +337,18 @@ void journal_turn(struct journal *journal, enum lock lock)
 	const struct plan *plan = hub_turn_plan(journal->hub);
 	bool alone = !plan->n_pages && !plan->n_init_queries;
 
-	ask_lock(journal, lock);
+	if (lock != LOCK_KEEP)
+		ask_lock(journal, lock);
 	if (!alone)
-		ask(journal,
-			(struct query){.sql = "begin isolation level repeatable read, read only"});
-	if (journal->too_long || !*hub_position(journal->hub)->text)
-		ask(journal, (struct query){.sql = weak_sql, .row = on_weak_row});
+		ask(journal, begin, NULL, NULL, NULL);
+	ask_conservative_cursor(journal);
 	ask_pull(journal, alone);
 	if (plan->n_pages)
 		ask_pages(journal, plan);
 	if (plan->n_init_queries)
-		ask_wishes(journal, plan);
+		ask_init(journal, plan);
 	if (!alone)
-		ask(journal, (struct query){.sql = "commit", .done = on_end});
-	ask_finished(journal);
+		ask(journal, commit, NULL, NULL, on_end);
+	ask_completed_xids(journal);
 	pglink_sync(journal->link);
 }

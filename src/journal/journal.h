@@ -1,4 +1,4 @@
-/* The journal's SQL: reads a turn from pgcast.event and tells the hub what is in it. */
+/* Reads turns from the journal table pgcast.event and hands their rows to the hub. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,26 +10,26 @@
 
 struct journal;
 
-/* What to do with the bridge's sleeping lock before a turn. */
+/* The action on the sleeping lock of this bridge before a turn reads. */
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
 
 struct turn_result {
-	size_t events; /* that the pull brought */
-	bool locked;   /* LOCK_TAKE succeeded: writers ring from now on */
-	bool crowded;  /* transactions are in progress that are newer than the turn before */
+	size_t events;		 /* of the pull */
+	bool locked;		 /* LOCK_TAKE succeeded: writers send NOTIFY from now on */
+	bool concurrent_writers; /* transactions newer than the turn before are in progress */
 };
 
-/* done is called at the end of each turn that was begun, unless the connection is lost first. */
+/* `done` is called when the rows of a turn are complete, unless the connection is lost before. */
 struct journal *journal_create(struct pglink *link, struct hub *hub,
 	void (*done)(void *ctx, const struct turn_result *result), void *ctx);
 void journal_destroy(struct journal **journal);
 
-/* A new connection. Finds out whether history still is what it was, goes back in it where not, and
- * calls `ready`. */
+/* A new connection. Rolls back to the last valid position if commits were lost, and then calls
+ * `ready`. */
 void journal_connected(
 	struct journal *journal, const struct session_facts *facts, void (*ready)(void *ctx));
-/* The connection is gone, and with it the turn that was under way. */
+/* The connection is lost, and the current turn with it. */
 void journal_lost(struct journal *journal);
 
-/* Begins a turn; only one at a time. */
+/* Starts a turn; only one at a time. */
 void journal_turn(struct journal *journal, enum lock lock);

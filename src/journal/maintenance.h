@@ -1,5 +1,5 @@
-/* What is to be done now and then: pruning the journal, and looking after the notification queue
- * and the server's role. */
+/* Periodic tasks: prunes the journal, measures the notification queue, and notices the promotion of
+ * a standby. */
 #pragma once
 
 #include <uv.h>
@@ -8,11 +8,12 @@
 #include "session.h"
 #include "settings.h"
 
-struct upkeep;
+struct maintenance;
 
-struct upkeep *upkeep_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link);
-/* The loop has to run on until its timer is closed. */
-void upkeep_destroy(struct upkeep **upkeep);
+struct maintenance *maintenance_create(
+	uv_loop_t *loop, const struct settings *settings, struct pglink *link);
+/* The loop must run until the timer is closed. */
+void maintenance_destroy(struct maintenance **maintenance);
 
 /* The connection is set up. */
-void upkeep_connected(struct upkeep *upkeep, const struct session_facts *facts);
+void maintenance_connected(struct maintenance *maintenance, const struct session_facts *facts);

@@ -7,162 +7,173 @@
 #include "journal.h"
 #include "metrics.h"
 
-/* While there is work, this is from one turn's beginning to the next, in milliseconds: two for each
- * event that comes in one, within these. So it is short as long as that matters, and under load,
- * where a turn for few events takes the processors from those who write them, it is long. */
+/* Milliseconds from the start of a turn to the start of the next one while awake: CYCLE_PER_RATE
+ * for each event per millisecond, within the limits. Under load a turn for few events takes
+ * processor time from the writers of these events. */
 #define CYCLE_PER_RATE 2
 #define CYCLE_MIN 2
 #define CYCLE_MAX 10
 
-/* Commits that ring wait for each other, each for the flush of the one before. So the bridge sleeps
- * only in calm: when a turn brings nothing, or only what was written by one transaction at a time.
- * Whoever is in progress when another's bell is heard may be waiting already. After so many calm
- * turns it tries to sleep. */
-#define CALM_TURNS 10
+/* Commits that send NOTIFY wait for each other, each for the flush of the one before. So the bridge
+ * tries to sleep only after so many turns in a row without events of concurrent writers. */
+#define IDLE_POLLS 10
 
-/* Commits that wait in the order of their ids are not seen in progress. So after so many bells it
- * looks by itself for a while, which shows as well: whoever writes then keeps it from sleeping.
- * From the fewest it goes to twice as many each time that nobody did. This also ends the bells of
- * one writer who is fast, each of which would be a turn. */
-#define FEWEST_BELLS 16
-#define MOST_BELLS 256
+/* Commits that wait in the order of their transaction ids are not seen to overlap. So the bridge
+ * wakes after so many bells too: a concurrent writer then holds the lock when the bridge wants to
+ * sleep. The limit doubles each time the lock was free. It also bounds the turns for one fast
+ * writer. */
+#define MIN_WAKEUPS 16
+#define MAX_WAKEUPS 256
 
-struct turns {
+struct scheduler {
 	const struct settings *settings;
 	struct pglink *link;
 	struct hub *hub;
 	struct journal *journal;
 	uv_timer_t timer;
-	bool poll; /* nobody rings */
+	bool poll; /* no NOTIFY will arrive */
 	bool ready;
 	void (*on_ready)(void *ctx);
 	void *ctx;
-	bool busy;	       /* a turn is under way */
-	bool again;	       /* and one more is wanted after it */
-	bool asleep;	       /* we hold the lock */
-	enum lock lock;	       /* what the turn does to it */
-	unsigned calm;	       /* calm turns in a row */
-	unsigned bells;	       /* since it fell asleep, */
-	unsigned patience;     /* and how many there may be */
-	uint64_t began_ms;     /* the last turn */
-	uint64_t collected_ms; /* from the turn before to this one */
+	bool in_turn;
+	bool next_wanted;	/* a turn was wanted during this one */
+	bool asleep;		/* the lock is held */
+	enum lock lock;		/* action of this turn */
+	unsigned idle_polls;	/* turns in a row */
+	unsigned wakeups;	/* bells since the bridge fell asleep */
+	unsigned wakeup_limit;	/* max wakeups */
+	uint64_t started_ms;	/* start of the last turn */
+	uint64_t collecting_ms; /* from the start of the turn before to started_ms */
 };
 
-/* A bell for each transaction harms nobody. */
-static bool may_sleep(const struct turns *turns)
+/* While writers do not overlap, a NOTIFY for each transaction delays none of them. */
+static bool may_sleep(const struct scheduler *scheduler)
 {
-	return turns->calm && turns->bells < turns->patience;
+	return scheduler->idle_polls && scheduler->wakeups < scheduler->wakeup_limit;
 }
 
-static enum lock choose_lock(const struct turns *turns)
+static enum lock choose_lock(const struct scheduler *scheduler)
 {
-	if (turns->poll)
+	if (scheduler->poll)
 		return LOCK_KEEP;
-	if (turns->asleep)
-		return may_sleep(turns) ? LOCK_KEEP : LOCK_RELEASE;
-	/* Somebody's long transaction may keep the lock from us: not every turn has to find out. */
-	return turns->calm && turns->calm % CALM_TURNS == 0 ? LOCK_TAKE : LOCK_KEEP;
+	if (scheduler->asleep)
+		return may_sleep(scheduler) ? LOCK_KEEP : LOCK_RELEASE;
+	/* A long transaction may hold the lock: not every turn needs to try. */
+	bool tries = scheduler->idle_polls && scheduler->idle_polls % IDLE_POLLS == 0;
+	return tries ? LOCK_TAKE : LOCK_KEEP;
 }
 
-static void take(struct turns *turns)
+void scheduler_turn(struct scheduler *scheduler)
 {
-	if (!pglink_is_live(turns->link))
+	if (!pglink_is_live(scheduler->link))
 		return;
-	if (turns->busy) {
-		turns->again = true;
+	if (scheduler->in_turn) {
+		scheduler->next_wanted = true;
 		return;
 	}
-	turns->lock = choose_lock(turns);
-	if (turns->lock == LOCK_RELEASE)
-		turns->asleep = false;
-	turns->busy = true;
-	turns->again = false;
+	scheduler->lock = choose_lock(scheduler);
+	if (scheduler->lock == LOCK_RELEASE)
+		scheduler->asleep = false;
+	scheduler->in_turn = true;
+	scheduler->next_wanted = false;
 	uint64_t now = clock_ms();
-	turns->collected_ms = now - turns->began_ms;
-	turns->began_ms = now;
-	uv_timer_stop(&turns->timer);
-	journal_turn(turns->journal, turns->lock);
+	scheduler->collecting_ms = now - scheduler->started_ms;
+	scheduler->started_ms = now;
+	uv_timer_stop(&scheduler->timer);
+	journal_turn(scheduler->journal, scheduler->lock);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-	take(timer->data);
+	scheduler_turn(timer->data);
 }
 
-static uint64_t cycle(const struct turns *turns, size_t events)
+/* ---- the end of a turn ---- */
+
+/* 0 after a turn that took longer than the cycle: enough events have been written meanwhile. */
+static uint64_t rest_of_cycle(const struct scheduler *scheduler, size_t events)
 {
-	uint64_t ms = CYCLE_PER_RATE * events / (turns->collected_ms ? turns->collected_ms : 1);
-	return ms < CYCLE_MIN ? CYCLE_MIN : ms > CYCLE_MAX ? CYCLE_MAX : ms;
+	uint64_t collecting = scheduler->collecting_ms ? scheduler->collecting_ms : 1;
+	uint64_t ms = CYCLE_PER_RATE * events / collecting;
+	uint64_t cycle = ms < CYCLE_MIN ? CYCLE_MIN : ms > CYCLE_MAX ? CYCLE_MAX : ms;
+	uint64_t took = clock_ms() - scheduler->started_ms;
+	return took < cycle ? cycle - took : 0;
 }
 
-/* A turn that took longer than the cycle has collected enough for the next one meanwhile. */
-static uint64_t rest_of_cycle(const struct turns *turns, size_t events)
+/* False: the next turn waits for a bell. */
+static bool next_pause(const struct scheduler *scheduler, size_t events, uint64_t *ms)
 {
-	uint64_t took = clock_ms() - turns->began_ms, whole = cycle(turns, events);
-	return took < whole ? whole - took : 0;
-}
-
-/* False: until somebody rings. */
-static bool next_pause(const struct turns *turns, size_t events, uint64_t *ms)
-{
-	bool sleeps = turns->asleep && may_sleep(turns);
-	if (hub_pages_postponed(turns->hub))
+	bool sleeps = scheduler->asleep && may_sleep(scheduler);
+	if (hub_pages_postponed(scheduler->hub))
 		*ms = CYCLE_MIN;
-	else if (turns->poll)
-		*ms = (uint64_t)turns->settings->poll_interval;
+	else if (scheduler->poll)
+		*ms = (uint64_t)scheduler->settings->poll_interval;
 	else if (sleeps)
-		*ms = (uint64_t)turns->settings->safety_poll;
+		*ms = (uint64_t)scheduler->settings->safety_poll;
 	else
-		*ms = rest_of_cycle(turns, events);
+		*ms = rest_of_cycle(scheduler, events);
 	return !sleeps || *ms;
 }
 
-static void tried_to_sleep(struct turns *turns, bool locked)
+static void note_sleep(struct scheduler *scheduler, bool locked)
 {
-	turns->asleep = locked;
+	scheduler->asleep = locked;
 	if (!locked) {
-		turns->patience = FEWEST_BELLS;
+		scheduler->wakeup_limit = MIN_WAKEUPS;
 		return;
 	}
-	turns->bells = 0;
-	if (turns->patience < MOST_BELLS)
-		turns->patience *= 2;
+	scheduler->wakeups = 0;
+	if (scheduler->wakeup_limit < MAX_WAKEUPS)
+		scheduler->wakeup_limit *= 2;
 	metric_add(METRIC_SLEEPS, 1);
 }
 
-static void on_turn(void *ctx, const struct turn_result *result)
+static void ask_next(struct scheduler *scheduler, const struct turn_result *result)
 {
-	struct turns *turns = ctx;
-	turns->busy = false;
-	if (!turns->ready) {
-		turns->ready = true;
-		turns->on_ready(turns->ctx);
-	}
-	turns->calm = result->events && result->crowded ? 0 : turns->calm + 1;
-	if (turns->lock == LOCK_TAKE)
-		tried_to_sleep(turns, result->locked);
+	if (result->events && result->concurrent_writers)
+		scheduler->idle_polls = 0;
+	else
+		scheduler->idle_polls++;
+	if (scheduler->lock == LOCK_TAKE)
+		note_sleep(scheduler, result->locked);
 	uint64_t ms = 0;
-	if (!turns->again && !next_pause(turns, result->events, &ms))
+	if (!scheduler->next_wanted && !next_pause(scheduler, result->events, &ms))
 		return;
 	if (ms)
-		uv_timer_start(&turns->timer, on_timer, ms, 0);
+		uv_timer_start(&scheduler->timer, on_timer, ms, 0);
 	else
-		take(turns);
+		scheduler_turn(scheduler);
 }
 
-struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link,
-	struct hub *hub, void (*ready)(void *ctx), void *ctx)
+/* The database reads the next turn while the bridge writes this one. */
+static void on_turn(void *ctx, const struct turn_result *result)
 {
-	struct turns *turns = xcalloc(1, sizeof(*turns));
-	turns->settings = settings;
-	turns->link = link;
-	turns->hub = hub;
-	turns->on_ready = ready;
-	turns->ctx = ctx;
-	turns->journal = journal_create(link, hub, on_turn, turns);
-	turns->timer.data = turns;
-	uv_timer_init(loop, &turns->timer);
-	return turns;
+	struct scheduler *scheduler = ctx;
+	scheduler->in_turn = false;
+	hub_turn_end(scheduler->hub);
+	if (!scheduler->ready) {
+		scheduler->ready = true;
+		scheduler->on_ready(scheduler->ctx);
+	}
+	ask_next(scheduler, result);
+	hub_turn_write(scheduler->hub);
+}
+
+/* ---- the connection ---- */
+
+struct scheduler *scheduler_create(uv_loop_t *loop, const struct settings *settings,
+	struct pglink *link, struct hub *hub, void (*ready)(void *ctx), void *ctx)
+{
+	struct scheduler *scheduler = xcalloc(1, sizeof(*scheduler));
+	scheduler->settings = settings;
+	scheduler->link = link;
+	scheduler->hub = hub;
+	scheduler->on_ready = ready;
+	scheduler->ctx = ctx;
+	scheduler->journal = journal_create(link, hub, on_turn, scheduler);
+	scheduler->timer.data = scheduler;
+	uv_timer_init(loop, &scheduler->timer);
+	return scheduler;
 }
 
 static void on_close(uv_handle_t *handle)
@@ -170,10 +181,10 @@ static void on_close(uv_handle_t *handle)
 	free(handle->data);
 }
 
-void turns_destroy(struct turns **turns)
+void scheduler_destroy(struct scheduler **scheduler)
 {
-	struct turns *old = *turns;
-	*turns = NULL;
+	struct scheduler *old = *scheduler;
+	*scheduler = NULL;
 	if (!old)
 		return;
 	journal_lost(old->journal);
@@ -181,42 +192,38 @@ void turns_destroy(struct turns **turns)
 	uv_close((uv_handle_t *)&old->timer, on_close);
 }
 
-static void on_checked(void *ctx)
+static void on_journal_ready(void *ctx)
 {
-	struct turns *turns = ctx;
-	turns->busy = false;
-	take(turns);
+	struct scheduler *scheduler = ctx;
+	scheduler->in_turn = false;
+	scheduler_turn(scheduler);
 }
 
-void turns_connected(struct turns *turns, const struct session_facts *facts)
+void scheduler_connected(struct scheduler *scheduler, const struct session_facts *facts)
 {
-	turns->poll = facts->poll;
-	turns->calm = CALM_TURNS; /* so the first turn already tries to sleep */
-	turns->patience = FEWEST_BELLS;
-	turns->busy = true;
-	journal_connected(turns->journal, facts, on_checked);
+	scheduler->poll = facts->poll;
+	scheduler->idle_polls = IDLE_POLLS; /* the first turn tries to sleep */
+	scheduler->wakeup_limit = MIN_WAKEUPS;
+	scheduler->in_turn = true;
+	journal_connected(scheduler->journal, facts, on_journal_ready);
 }
 
-void turns_lost(struct turns *turns)
+void scheduler_lost(struct scheduler *scheduler)
 {
-	uv_timer_stop(&turns->timer);
-	turns->busy = turns->again = turns->asleep = turns->ready = false;
-	journal_lost(turns->journal);
+	uv_timer_stop(&scheduler->timer);
+	scheduler->in_turn = scheduler->next_wanted = false;
+	scheduler->asleep = scheduler->ready = false;
+	journal_lost(scheduler->journal);
 }
 
-void turns_bell(struct turns *turns)
+void scheduler_bell(struct scheduler *scheduler)
 {
 	metric_add(METRIC_BELLS, 1);
-	turns->bells++;
-	take(turns);
+	scheduler->wakeups++;
+	scheduler_turn(scheduler);
 }
 
-void turns_want(struct turns *turns)
+bool scheduler_is_ready(const struct scheduler *scheduler)
 {
-	take(turns);
-}
-
-bool turns_ready(const struct turns *turns)
-{
-	return turns->ready;
+	return scheduler->ready;
 }

@@ -1,11 +1,10 @@
-/* When to take a turn: asleep until the bell rings, awake while there is work.
+/* Decides when the bridge reads the journal: asleep, at each NOTIFY; awake, every few milliseconds.
  *
- * NOTIFY serialises commits, so writers ring only when a bridge sleeps, which they see by its lock.
- * Asleep, this bridge holds the lock and every transaction rings. When they overlap, or have
- * rung often, it lets go of the lock and looks by itself every few milliseconds, and nobody has to
- * ring; when it has been calm for a while it takes the lock again, looks once more, and sleeps. A
- * writer keeps the lock shared to its end, after its commit is visible: so taking it means that all
- * who did not ring can be seen. */
+ * NOTIFY serialises commits, so writers send it only while a bridge sleeps. A sleeping bridge holds
+ * an advisory lock, and each writer tries to take it shared. When transactions overlap, or after
+ * many bells, the bridge releases the lock and polls, and no writer sends NOTIFY. After some idle
+ * polls it takes the lock, reads once more and sleeps. A writer keeps its shared lock until its
+ * commit is visible, so that this read sees every commit that sent no NOTIFY. */
 #pragma once
 
 #include <uv.h>
@@ -15,20 +14,20 @@
 #include "session.h"
 #include "settings.h"
 
-struct turns;
+struct scheduler;
 
 /* `ready` is called after the first turn of each connection. */
-struct turns *turns_create(uv_loop_t *loop, const struct settings *settings, struct pglink *link,
-	struct hub *hub, void (*ready)(void *ctx), void *ctx);
-/* The loop has to run on until its timer is closed. */
-void turns_destroy(struct turns **turns);
+struct scheduler *scheduler_create(uv_loop_t *loop, const struct settings *settings,
+	struct pglink *link, struct hub *hub, void (*ready)(void *ctx), void *ctx);
+/* The loop must run until the timer is closed. */
+void scheduler_destroy(struct scheduler **scheduler);
 
-/* The connection is set up: takes a turn, and turns from now on. */
-void turns_connected(struct turns *turns, const struct session_facts *facts);
-void turns_lost(struct turns *turns);
-/* Somebody rang. */
-void turns_bell(struct turns *turns);
-/* A client needs something from the database. */
-void turns_want(struct turns *turns);
+/* The connection is set up: the first turn starts, and others follow. */
+void scheduler_connected(struct scheduler *scheduler, const struct session_facts *facts);
+void scheduler_lost(struct scheduler *scheduler);
+/* A NOTIFY arrived. */
+void scheduler_bell(struct scheduler *scheduler);
+/* Starts a turn, after the current one if there is one. */
+void scheduler_turn(struct scheduler *scheduler);
 /* True once a turn has succeeded on this connection. */
-bool turns_ready(const struct turns *turns);
+bool scheduler_is_ready(const struct scheduler *scheduler);

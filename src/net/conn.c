@@ -17,7 +17,7 @@
 /* Deadlines are checked so many times in the shorter of ping_interval and ping_timeout: each check
  * wakes a processor with cold caches. */
 #define TICKS 20
-/* Milliseconds for a client to say who it is. */
+/* Milliseconds for a client to authenticate. */
 #define AUTH_TIMEOUT 5000
 /* Seconds for the peer to answer our close. */
 #define CLOSE_TIMEOUT 5
@@ -197,7 +197,7 @@ static void pause_rx(struct conn *conn)
 	lws_rx_flow_control(conn->wsi, 0);
 }
 
-static bool has_unread_bytes(const struct conn *conn)
+static bool has_pending_bytes(const struct conn *conn)
 {
 	int bytes = 0;
 	return ioctl(lws_get_socket_fd(conn->wsi), FIONREAD, &bytes) == 0 && bytes > 0;
@@ -210,7 +210,7 @@ static void resume_rx(struct conn *conn)
 	if (conn->rx_state == RX_PAUSED) {
 		conn->rx_state = RX_RESUMING;
 		lws_rx_flow_control(conn->wsi, 1);
-	} else if (conn->state == CLOSING || !has_unread_bytes(conn)) {
+	} else if (conn->state == CLOSING || !has_pending_bytes(conn)) {
 		conn->rx_state = RX_ON;
 		return;
 	}

@@ -1,47 +1,44 @@
 /* Connections: the transport of a client, over libwebsockets, and the states of its connection.
  *
- * What is sent is framed already, and goes out by raw writes that end on a frame boundary: from a
- * turn, not only when lws says that the socket is writable. Measured and read in lws 4.1.6 and 4.3;
- * this stands and falls with what follows, each with its tests in tests/e2e/test_raw_writes.py.
+ * Blocks are framed already. They are sent by raw writes that end on a frame boundary, at any time
+ * and not only when lws reports that the socket is writable. This relies on the following
+ * properties of lws 4.1.6 and 4.3, each with its tests in tests/e2e/test_raw_writes.py.
  *
- * A raw write takes everything: what the kernel does not take, lws copies and sends before anything
- * else, and lws_partial_buffered tells. So bytes of two writes never mix.
- *     test_what_the_kernel_does_not_take_comes_whole_and_in_order
- *     test_our_close_goes_behind_what_is_kept_and_nothing_follows
- * It leaves the buffer alone, and what is before it (no LWS_PRE), so that one run serves everybody.
- *     test_one_run_serves_all_and_stays_as_it_was
- * Pings of ours are raw writes as well. lws's own frames (pongs, the answer to a Close) go between
- * two of ours.
- *     test_pings_go_between_our_frames
- *     test_pongs_go_between_our_frames
- *     test_the_answer_to_a_close_goes_behind_whole_frames
+ * A raw write takes all bytes: lws copies the rest that the kernel does not take, sends it before
+ * anything else, and reports it by lws_partial_buffered. So the bytes of two writes do not mix.
+ *     test_partial_write_arrives_whole_and_in_order
+ *     test_close_frame_follows_partial_write
+ * It does not modify the buffer, nor the bytes before it (no LWS_PRE), so that one block serves
+ * all. test_shared_blocks_are_not_modified Our pings are raw writes, too. lws writes its own frames
+ * (pongs, the answer to a Close) between two of ours. test_pings_come_between_frames
+ *     test_pongs_come_between_frames
+ *     test_close_answer_follows_whole_frame
  *
- * A Close that lws reads while it keeps a rest is the end, with neither the rest nor an answer, and
- * we are not asked (lws_ws_rx_sm, LWSWSOPC_CLOSE). So a peer is not read from while there is a
- * rest of what we wrote; then all is heard that came meanwhile, and only then we write more. What
- * remains is a rest of a pong, of which we don't know.
- *     test_who_closes_while_lws_keeps_a_rest_gets_that_and_an_answer
- *     test_who_reads_slowly_is_heard_between_two_writes
- *     test_who_reads_slowly_may_have_sent_as_much_as_others
- *     test_who_vanishes_while_lws_keeps_a_rest_is_gone
+ * When lws reads a Close while it keeps a rest, it ends the connection without the rest or an
+ * answer, and does not ask us (lws_ws_rx_sm, LWSWSOPC_CLOSE). So a peer is not read from while
+ * there is a rest; then everything that came in the meantime is read before we write again. The
+ * rest of a pong is not known to us. test_close_during_partial_write_is_answered
+ *     test_slow_reader_is_read_between_writes
+ *     test_slow_reader_keeps_its_message_rate
+ *     test_disconnect_during_partial_write_is_noticed
  *
  * None of this holds for WebSocket over HTTP/2, nor with extensions, which see framed writes only.
- *     test_there_are_no_extensions_and_no_http2
+ *     test_handshake_without_extensions_or_http2
  *
- * Close frames are ours: one that is left to lws does not reach the peer on libuv. We send nothing
- * behind it, and the end comes with the peer's answer, or with lws's timeout for that.
- *     test_our_close_goes_behind_what_is_kept_and_nothing_follows
- *     test_a_close_that_is_answered_is_followed_by_the_end_at_once
- *     test_a_close_that_is_not_answered_is_followed_by_the_end
+ * Close frames are ours, because one that is left to lws does not reach the peer on libuv. Nothing
+ * is sent behind it; the connection ends with the peer's answer, or by a timeout of lws.
+ *     test_close_frame_follows_partial_write
+ *     test_close_with_answer_ends_connection_at_once
+ *     test_close_without_answer_ends_connection
  *
- * Timeouts that are set outside of lws's callbacks start to count when lws runs next: hence
+ * Timeouts that are set outside of lws's callbacks start when lws runs next: hence
  * lws_cancel_service after them.
- *     test_a_close_from_a_timer_of_ours_is_followed_by_the_end
- *     test_a_drop_from_a_timer_of_ours_is_the_end_at_once
+ *     test_close_from_timer_ends_connection
+ *     test_drop_from_timer_ends_connection_at_once
  *
- * The per-session memory stays until WSI_DESTROY, which follows every end, whereas CLOSED comes
- * only to connections that were established.
- *     test_ends_of_all_kinds_are_ends (with sanitizers) */
+ * The per-session memory stays until WSI_DESTROY, which follows every end; CLOSED follows only the
+ * end of established connections.
+ *     test_disconnect_at_any_stage_releases_connection (with sanitizers) */
 #pragma once
 
 #include <stdbool.h>

@@ -251,7 +251,7 @@ void server_stop_listening(struct server *server)
 	listener_stop(server->listener);
 }
 
-bool server_is_quiet(const struct server *server)
+bool server_is_idle(const struct server *server)
 {
 	return listener_stopped(server->listener) && !server->handshaking;
 }

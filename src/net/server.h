@@ -26,7 +26,7 @@ void server_accept(struct server *server);
  * admin listener. */
 void server_stop_listening(struct server *server);
 /* True when no handshake is under way any more. */
-bool server_is_quiet(const struct server *server);
+bool server_is_idle(const struct server *server);
 /* Ends all connections, without a close. Runs the loop until nothing of lws is in it; not to be
  * called from a callback of the loop. */
 void server_destroy(struct server **server);

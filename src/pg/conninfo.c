@@ -8,7 +8,7 @@
 
 #define MASK "********"
 
-/* libpq takes anything else for the name of a database. */
+/* libpq takes any other text for the name of a database. */
 static bool is_conninfo(const char *text)
 {
 	return strchr(text, '=') || strncmp(text, "postgres://", 11) == 0 ||
@@ -44,7 +44,7 @@ void conninfo_print_masked(const char *conninfo, FILE *out)
 		if (!option->val)
 			continue;
 		fprintf(out, "%s%s=", separator, option->keyword);
-		/* libpq marks the secrets among its options. */
+		/* dispchar * marks a secret. */
 		print_value(out, *option->dispchar == '*' ? MASK : option->val);
 		separator = " ";
 	}

@@ -19,7 +19,7 @@ static void separate(struct pgarray *array)
 		fputc(',', array->out);
 }
 
-/* Quoted, so that only quotes and backslashes mean anything. */
+/* Between quotes only quotes and backslashes are special. */
 void pgarray_add(struct pgarray *array, const char *text)
 {
 	separate(array);

@@ -1,4 +1,4 @@
-/* Text forms of PostgreSQL arrays, for parameters that are lists. */
+/* The text form of PostgreSQL arrays, for parameters. */
 #pragma once
 
 #include <stdint.h>

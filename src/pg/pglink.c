@@ -13,26 +13,25 @@
 #include "metrics.h"
 #include "pipeline.h"
 
-/* Milliseconds. A backend that is frozen or cut off answers nothing and no TCP option tells:
- * silence is probed, and a probe (or any other query) that nothing answers ends the connection, all
- * within 15 s. The journal's statement_timeout is below ANSWER_LIMIT, so that a slow query is not
- * taken for a dead server. */
-#define DIAL_LIMIT 10000
+/* Milliseconds. No TCP option detects a frozen backend: silence is probed, and a probe (or any
+ * other query) without an answer ends the connection, all within 15 s. statement_timeout is below
+ * ANSWER_LIMIT, so that a slow query does not look like a dead server. */
+#define CONNECT_LIMIT 10000
 #define SETUP_LIMIT 15000
 #define SILENCE_LIMIT 5000
 #define ANSWER_LIMIT 9000
-#define STEADY 10000 /* a connection that was live for so long was a good one */
-#define FIRST_PAUSE 100
-#define LONGEST_PAUSE 5000
+#define STABLE 10000  /* after so long live, pauses start at MIN_PAUSE again */
+#define MIN_PAUSE 100 /* between connects */
+#define MAX_PAUSE 5000
 
-enum state { RESTING, DIALING, SETTING_UP, LIVE, PROBING };
+enum state { WAITING, CONNECTING, SETTING_UP, LIVE, PROBING };
 
 static const struct {
 	const char *name;
-	uint64_t limit; /* after this long without a byte: see on_timer */
+	uint64_t limit; /* without a byte: see on_timer */
 } states[] = {
-	[RESTING] = {"resting", 0},
-	[DIALING] = {"dialing", DIAL_LIMIT},
+	[WAITING] = {"waiting", 0},
+	[CONNECTING] = {"connecting", CONNECT_LIMIT},
 	[SETTING_UP] = {"setting up", SETUP_LIMIT},
 	[LIVE] = {"live", SILENCE_LIMIT},
 	[PROBING] = {"probing", ANSWER_LIMIT},
@@ -43,34 +42,34 @@ struct pglink {
 	char *conninfo;
 	PGconn *conn;
 	enum state state;
-	uv_poll_t poll; /* on epoll, for ever */
+	uv_poll_t poll; /* on epoll */
 	uv_timer_t timer;
 	int open_handles;
-	int epoll;		   /* holds libpq's socket of the moment */
-	uint64_t pause;		   /* before the next dial */
-	uint64_t live_ms;	   /* when it came alive; 0: it did not */
+	int epoll;		   /* holds the current socket of libpq */
+	uint64_t pause;		   /* before the next connect */
+	uint64_t live_ms;	   /* when it became live; 0: it did not */
 	struct pipeline *pipeline; /* NULL: not connected */
-	bool writable;		   /* waiting to write, too */
-	char *last_error;	   /* not to be logged again and again */
-	bool failing;		   /* inside give_up: hooks may call back */
+	bool writable;		   /* watched for writing too */
+	char *last_error;	   /* logged once while it repeats */
+	bool failing;		   /* inside pglink_fail: hooks may call back */
 };
 
 static void on_timer(uv_timer_t *timer);
 
-/* Later than any back-off starts all retry at once: a restart is felt by every bridge. */
+/* Bridges that lost their server together do not retry together. */
 static uint64_t jittered(uint64_t pause)
 {
 	return pause / 2 + (uint64_t)random() % (pause + 1);
 }
 
-static void move(struct pglink *link, enum state to)
+static void set_state(struct pglink *link, enum state to)
 {
 	if (link->state != to && (link->state < LIVE || to < LIVE))
 		log_debug("database: %s -> %s", states[link->state].name, states[to].name);
 	link->state = to;
 	metric_set(METRIC_DATABASE_UP, to >= LIVE);
 	uv_timer_start(&link->timer, on_timer,
-		to == RESTING ? jittered(link->pause) : states[to].limit, 0);
+		to == WAITING ? jittered(link->pause) : states[to].limit, 0);
 }
 
 /* ---- watching libpq's socket ---- */
@@ -80,10 +79,10 @@ static void watch(struct pglink *link, bool readable, bool writable)
 	int fd = PQsocket(link->conn);
 	struct epoll_event event = {
 		.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u)};
-	/* libpq may have closed one socket and opened another under the same number. */
+	/* libpq may have closed a socket and opened another with the same number. */
 	epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
 	if (epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
-		log_error("database: cannot watch the connection: %s", strerror(errno));
+		log_error("database: epoll failed: %s", strerror(errno));
 }
 
 /* ---- losing the connection ---- */
@@ -99,7 +98,7 @@ static void disconnect(struct pglink *link)
 static void report(struct pglink *link, const char *reason)
 {
 	bool again = link->last_error && !strcmp(link->last_error, reason);
-	log_write(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, "database: %s; trying again", reason);
+	log_write(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, "database: reconnecting: %s", reason);
 	if (again)
 		return;
 	free(link->last_error);
@@ -108,19 +107,19 @@ static void report(struct pglink *link, const char *reason)
 
 void pglink_fail(struct pglink *link, const char *reason)
 {
-	if (link->failing || link->state == RESTING)
+	if (link->failing || link->state == WAITING)
 		return;
 	link->failing = true;
 	disconnect(link);
-	if (link->live_ms && clock_ms() - link->live_ms > STEADY) {
-		link->pause = FIRST_PAUSE;
+	if (link->live_ms && clock_ms() - link->live_ms > STABLE) {
+		link->pause = MIN_PAUSE;
 		free(link->last_error);
 		link->last_error = NULL;
 	}
 	link->live_ms = 0;
 	report(link, reason);
-	move(link, RESTING);
-	link->pause = link->pause * 2 < LONGEST_PAUSE ? link->pause * 2 : LONGEST_PAUSE;
+	set_state(link, WAITING);
+	link->pause = link->pause * 2 < MAX_PAUSE ? link->pause * 2 : MAX_PAUSE;
 	link->hooks.lost(link->hooks.ctx, reason);
 	link->failing = false;
 }
@@ -130,11 +129,11 @@ static void fail_with_libpq(struct pglink *link)
 	char *reason = xstrdup(PQerrorMessage(link->conn));
 	for (size_t len = strlen(reason); len && reason[len - 1] == '\n'; len--)
 		reason[len - 1] = '\0';
-	pglink_fail(link, *reason ? reason : "the connection was lost");
+	pglink_fail(link, *reason ? reason : "connection lost");
 	free(reason);
 }
 
-/* ---- dialing ---- */
+/* ---- connecting ---- */
 
 static void on_notice(void *ctx, const char *message)
 {
@@ -142,7 +141,7 @@ static void on_notice(void *ctx, const char *message)
 	log_info("database: %s", message);
 }
 
-static void dialed(struct pglink *link)
+static void on_connect(struct pglink *link)
 {
 	if (PQsetnonblocking(link->conn, 1) || !PQenterPipelineMode(link->conn)) {
 		fail_with_libpq(link);
@@ -152,15 +151,15 @@ static void dialed(struct pglink *link)
 	link->pipeline = pipeline_create(link->conn);
 	link->writable = false;
 	watch(link, true, false);
-	move(link, SETTING_UP);
+	set_state(link, SETTING_UP);
 	link->hooks.connected(link->hooks.ctx);
 }
 
-static void dial_on(struct pglink *link)
+static void continue_connect(struct pglink *link)
 {
 	switch (PQconnectPoll(link->conn)) {
 	case PGRES_POLLING_OK:
-		dialed(link);
+		on_connect(link);
 		break;
 	case PGRES_POLLING_READING:
 		watch(link, true, false);
@@ -173,13 +172,13 @@ static void dial_on(struct pglink *link)
 	}
 }
 
-static void dial(struct pglink *link)
+static void start_connect(struct pglink *link)
 {
-	/* What comes before dbname is overridden by what the user's conninfo says. */
+	/* The conninfo in dbname overrides the keys before it. */
 	static const char *const keys[] = {"fallback_application_name", "keepalives_idle",
 		"keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname", NULL};
 	const char *values[] = {"pgcast", "10", "5", "2", "15000", link->conninfo, NULL};
-	move(link, DIALING);
+	set_state(link, CONNECTING);
 	link->conn = PQconnectStartParams(keys, values, 1);
 	if (!link->conn || PQstatus(link->conn) == CONNECTION_BAD)
 		fail_with_libpq(link);
@@ -189,7 +188,7 @@ static void dial(struct pglink *link)
 
 /* ---- receiving ---- */
 
-static void take_notifications(struct pglink *link)
+static void receive_notifications(struct pglink *link)
 {
 	PGnotify *notify;
 	while (link->conn && (notify = PQnotifies(link->conn))) {
@@ -216,14 +215,14 @@ static void receive(struct pglink *link)
 		fail_with_libpq(link);
 		return;
 	}
-	move(link, link->state == PROBING ? LIVE : link->state);
+	set_state(link, link->state == PROBING ? LIVE : link->state);
 	char *error = pipeline_receive(link->pipeline);
 	if (error) {
 		pglink_fail(link, error);
 		free(error);
 		return;
 	}
-	take_notifications(link);
+	receive_notifications(link);
 	flush(link);
 }
 
@@ -231,8 +230,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	(void)status, (void)events;
 	struct pglink *link = poll->data;
-	if (link->state == DIALING)
-		dial_on(link);
+	if (link->state == CONNECTING)
+		continue_connect(link);
 	else if (link->conn)
 		receive(link);
 }
@@ -254,7 +253,7 @@ void pglink_sync(struct pglink *link)
 		return;
 	}
 	if (link->state == LIVE)
-		move(link, PROBING);
+		set_state(link, PROBING);
 	flush(link);
 }
 
@@ -264,14 +263,14 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct pglink *link = timer->data;
 	switch (link->state) {
-	case RESTING:
-		dial(link);
+	case WAITING:
+		start_connect(link);
 		break;
 	case LIVE:
-		pglink_send(link, &(struct query){.sql = "select"});
+		pglink_send(link, &(struct query){.statement.sql = "select"});
 		pglink_sync(link);
 		break;
-	case DIALING:
+	case CONNECTING:
 		pglink_fail(link, "the server did not accept the connection in time");
 		break;
 	case SETTING_UP:
@@ -289,7 +288,7 @@ struct pglink *pglink_create(
 	struct pglink *link = xcalloc(1, sizeof(*link));
 	link->hooks = *hooks;
 	link->conninfo = xstrdup(conninfo);
-	link->pause = FIRST_PAUSE;
+	link->pause = MIN_PAUSE;
 	link->epoll = epoll_create1(EPOLL_CLOEXEC);
 	link->poll.data = link->timer.data = link;
 	link->open_handles = 2;
@@ -302,7 +301,7 @@ struct pglink *pglink_create(
 
 void pglink_start(struct pglink *link)
 {
-	dial(link);
+	start_connect(link);
 }
 
 static void on_close(uv_handle_t *handle)
@@ -332,7 +331,7 @@ void pglink_live(struct pglink *link)
 	link->live_ms = clock_ms();
 	metric_add(METRIC_CONNECTS, 1);
 	log_info("database: connected to %s", PQdb(link->conn));
-	move(link, LIVE);
+	set_state(link, LIVE);
 }
 
 bool pglink_is_live(const struct pglink *link)

@@ -9,12 +9,12 @@
 /* More names than there are statements. */
 #define MAX_PREPARED 16
 
-/* What will be answered next. */
+/* A query or sync without an answer so far. */
 struct expected {
 	struct expected *next;
 	bool sync;
-	void (*row)(void *ctx, const struct row *row);
-	void (*done)(void *ctx);
+	row_fn *row;
+	done_fn *done;
 	void *ctx;
 };
 
@@ -60,9 +60,8 @@ void pipeline_destroy(struct pipeline **pipeline)
 		free(old);
 }
 
-/* Row by row, so that memory does not grow with a result; libpq wants to be told for each query
- * when its turn comes. */
-static void stream(struct pipeline *pipeline)
+/* Memory does not grow with a result. libpq wants this for each query before its first row. */
+static void set_single_row_mode(struct pipeline *pipeline)
 {
 	if (pipeline->head && !pipeline->head->sync)
 		PQsetSingleRowMode(pipeline->conn);
@@ -83,7 +82,7 @@ static void expect(struct pipeline *pipeline, const struct query *query, bool sy
 	*pipeline->tail = expected;
 	pipeline->tail = &expected->next;
 	if (first)
-		stream(pipeline);
+		set_single_row_mode(pipeline);
 }
 
 static bool is_prepared(const struct pipeline *pipeline, const char *name)
@@ -94,13 +93,13 @@ static bool is_prepared(const struct pipeline *pipeline, const char *name)
 	return false;
 }
 
-static bool prepare(struct pipeline *pipeline, const struct query *query)
+static bool prepare(struct pipeline *pipeline, const struct statement *statement)
 {
-	if (is_prepared(pipeline, query->name))
+	if (is_prepared(pipeline, statement->name))
 		return true;
 	assert(pipeline->n_prepared < MAX_PREPARED);
-	pipeline->prepared[pipeline->n_prepared++] = query->name;
-	if (!PQsendPrepare(pipeline->conn, query->name, query->sql, 0, NULL))
+	pipeline->prepared[pipeline->n_prepared++] = statement->name;
+	if (!PQsendPrepare(pipeline->conn, statement->name, statement->sql, 0, NULL))
 		return false;
 	expect(pipeline, NULL, false);
 	return true;
@@ -109,12 +108,14 @@ static bool prepare(struct pipeline *pipeline, const struct query *query)
 bool pipeline_send(struct pipeline *pipeline, const struct query *query)
 {
 	PGconn *conn = pipeline->conn;
-	if (query->name && !prepare(pipeline, query))
+	const struct statement *statement = &query->statement;
+	const char *name = statement->name;
+	if (name && !prepare(pipeline, statement))
 		return false;
-	bool sent = query->name ? PQsendQueryPrepared(conn, query->name, query->n_params,
-					  query->params, NULL, NULL, 0)
-				: PQsendQueryParams(conn, query->sql, query->n_params, NULL,
-					  query->params, NULL, NULL, 0);
+	int n = statement->n_params;
+	bool sent = name ? PQsendQueryPrepared(conn, name, n, query->params, NULL, NULL, 0)
+			 : PQsendQueryParams(
+				   conn, statement->sql, n, NULL, query->params, NULL, NULL, 0);
 	if (sent)
 		expect(pipeline, query, false);
 	return sent;
@@ -136,21 +137,22 @@ static char *describe(const PGresult *result)
 	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	if (state && strcmp(state, "42501") == 0)
-		hint = "Grant this role its rights: select pgcast.grant_bridge('role')";
-	return xasprintf("%s%s%s", message ? message : PQresultErrorMessage(result),
-		hint ? ". " : "", hint ? hint : "");
+		hint = "select pgcast.grant_bridge('role')";
+	if (!message)
+		message = PQresultErrorMessage(result);
+	return hint ? xasprintf("%s (%s)", message, hint) : xstrdup(message);
 }
 
 static void answered(struct pipeline *pipeline)
 {
 	struct expected *expected = dequeue(pipeline);
-	stream(pipeline);
+	set_single_row_mode(pipeline);
 	if (expected->done)
 		expected->done(expected->ctx);
 	free(expected);
 }
 
-static char *take(struct pipeline *pipeline, const PGresult *result)
+static char *handle(struct pipeline *pipeline, const PGresult *result)
 {
 	struct expected *expected = pipeline->head;
 	struct row row = {result};
@@ -176,7 +178,7 @@ static char *receive(struct pipeline *pipeline)
 	while (!error && pipeline->conn && pipeline->head && !PQisBusy(pipeline->conn)) {
 		PGresult *result = PQgetResult(pipeline->conn);
 		if (result)
-			error = take(pipeline, result);
+			error = handle(pipeline, result);
 		else
 			answered(pipeline);
 		PQclear(result);

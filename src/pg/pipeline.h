@@ -1,4 +1,5 @@
-/* libpq's pipeline mode on one connection: sends queries, and hands each answer to who asked. */
+/* libpq's pipeline mode on one connection: sends queries and passes each answer to its callbacks.
+ */
 #pragma once
 
 #include <libpq-fe.h>
@@ -8,14 +9,14 @@
 
 struct pipeline;
 
-/* The connection is in pipeline mode and non-blocking. */
+/* The connection must be in pipeline mode and non-blocking. */
 struct pipeline *pipeline_create(PGconn *conn);
-/* What was not answered never will be. May be called from a row's callback. */
+/* Unanswered queries will have no answer. May be called from a row's callback. */
 void pipeline_destroy(struct pipeline **pipeline);
 
 /* False: see PQerrorMessage. */
 bool pipeline_send(struct pipeline *pipeline, const struct query *query);
 bool pipeline_sync(struct pipeline *pipeline);
-/* Takes what has arrived. Returns an error that ends the connection, freed by the caller, or NULL.
- */
+/* Handles the answers that have arrived. Returns NULL, or an error that ends the connection and is
+ * freed by the caller. */
 char *pipeline_receive(struct pipeline *pipeline);

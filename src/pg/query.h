@@ -1,4 +1,4 @@
-/* Queries and rows, as those who ask see them: libpq stays behind pglink. */
+/* Queries and rows without libpq, which only pglink and pipeline use. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,15 +12,20 @@ const char *row_text(const struct row *row, int column, size_t *len);
 int64_t row_int(const struct row *row, int column);
 bool row_bool(const struct row *row, int column);
 
-struct query {
+struct statement {
 	/* Prepared under this name on each connection at its first use; NULL: not prepared. */
 	const char *name;
 	const char *sql;
-	const char *const *params;
 	int n_params;
-	/* NULL: the rows are of no interest. */
-	void (*row)(void *ctx, const struct row *row);
-	/* All rows have come. NULL: of no interest. */
-	void (*done)(void *ctx);
+};
+
+typedef void row_fn(void *ctx, const struct row *row);
+typedef void done_fn(void *ctx);
+
+struct query {
+	struct statement statement;
+	const char *const *params;
+	row_fn *row;   /* may be NULL */
+	done_fn *done; /* after the last row; may be NULL */
 	void *ctx;
 };

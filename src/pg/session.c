@@ -5,8 +5,9 @@
 
 #include "alloc.h"
 #include "log.h"
+#include "pg_sql.h"
 
-/* The oldest schema that this program can work with: see pgcast.meta. */
+/* Min version of the schema: see pgcast.meta. */
 #define SCHEMA_VERSION 3
 
 struct session {
@@ -15,52 +16,13 @@ struct session {
 	void (*ready)(void *ctx, const struct session_facts *facts);
 	void *ctx;
 	struct session_facts facts;
-	bool heard; /* our own notification */
+	bool echoed; /* its own notification arrived */
 };
 
-/* ---- 1: where it has landed, and the session's settings ---- */
-
-static const char facts_sql[] =
-	"select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),"
-	"       case when pg_catalog.to_regnamespace('pgcast') is null then 'missing'"
-	"            when not pg_catalog.has_schema_privilege('pgcast', 'usage') then 'rights'"
-	"            else 'there' end,"
-	"       current_user, pg_catalog.current_database()";
-
-#define ENCODING                                                                                   \
-	"('client_encoding', case current_setting('server_encoding')"                              \
-	"                    when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)"
-
-/* Invalid UTF-8 in an SQL_ASCII database would fail every fetch in UTF8: it is taken as it is, and
- * repaired when it is put into frames. statement_timeout stays below pglink's limit for an answer.
- * Plans are made once, when the journal may be empty, and have to be right when it is not. */
-static const char settings_sql[] =
-	"select set_config(v.name, v.value, false)"
-	"  from (values " ENCODING ","
-	"               ('statement_timeout', '8s'), ('idle_session_timeout', '0'),"
-	"               ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),"
-	"               ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('jit', 'off'),"
-	"               ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'))"
-	"       v(name, value)"
-	" where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name))";
-
-/* The sessions behind a pooler are everybody's; only of this one poolers keep track. */
-static const char pooled_settings_sql[] =
-	"select set_config(v.name, v.value, false) from (values " ENCODING ") v(name, value)";
-
-static const char rights_sql[] =
-	"select pgcast.schema_version(),"
-	"       has_table_privilege('pgcast.event', 'select')"
-	"       and has_function_privilege('pgcast.bridge_join()', 'execute')"
-	"       and has_function_privilege('pgcast.init(text, text)', 'execute')"
-	"       and has_function_privilege('pgcast.prune(interval)', 'execute'),"
-	"       current_user, current_database()";
-
-static void ask(struct session *session, const char *sql,
-	void (*row)(void *ctx, const struct row *row), void (*done)(void *ctx))
+static void ask(
+	struct session *session, const struct statement *statement, row_fn *row, done_fn *done)
 {
-	pglink_send(session->link,
-		&(struct query){.sql = sql, .row = row, .done = done, .ctx = session});
+	pglink_send(session->link, &(struct query){*statement, NULL, row, done, session});
 }
 
 static void fail(struct session *session, char *reason)
@@ -71,10 +33,12 @@ static void fail(struct session *session, char *reason)
 
 static void fail_rights(struct session *session, const char *user)
 {
-	fail(session, xasprintf("role \"%s\" lacks rights. As the owner of schema pgcast:"
-				" select pgcast.grant_bridge('%s')",
+	fail(session, xasprintf("role \"%s\" lacks rights (as the owner of schema pgcast:"
+				" select pgcast.grant_bridge('%s'))",
 			      user, user));
 }
+
+/* ---- 1: the server ---- */
 
 static void check_rights(void *ctx);
 
@@ -85,8 +49,8 @@ static void take_facts(void *ctx, const struct row *row)
 	session->facts.pooled = !pglink_same_backend(session->link, row_text(row, 0, NULL));
 	session->facts.standby = row_bool(row, 1);
 	if (!strcmp(schema, "missing"))
-		fail(session, xasprintf("database \"%s\" has no schema pgcast. Install it:"
-					" psql -d '%s' -f pgcast.sql",
+		fail(session, xasprintf("database \"%s\" has no schema pgcast"
+					" (psql -d '%s' -f pgcast.sql)",
 				      row_text(row, 4, NULL), row_text(row, 4, NULL)));
 	else if (!strcmp(schema, "rights"))
 		fail_rights(session, row_text(row, 3, NULL));
@@ -95,12 +59,12 @@ static void take_facts(void *ctx, const struct row *row)
 void session_start(struct session *session)
 {
 	session->facts = (struct session_facts){0};
-	session->heard = false;
-	ask(session, facts_sql, take_facts, check_rights);
+	session->echoed = false;
+	ask(session, &facts_sql, take_facts, check_rights);
 	pglink_sync(session->link);
 }
 
-/* ---- 2: its settings, the schema's version and the role's rights ---- */
+/* ---- 2: settings of the session, version of the schema, rights of the role ---- */
 
 static void join(void *ctx);
 
@@ -109,12 +73,10 @@ static void take_rights(void *ctx, const struct row *row)
 	struct session *session = ctx;
 	int64_t version = row_int(row, 0);
 	if (version < SCHEMA_VERSION)
-		fail(session,
-			xasprintf(
-				"schema pgcast in database \"%s\" has version %d, and %d is needed."
-				" Upgrade it: psql -d '%s' -f pgcast.sql",
-				row_text(row, 3, NULL), (int)version, SCHEMA_VERSION,
-				row_text(row, 3, NULL)));
+		fail(session, xasprintf("schema pgcast in database \"%s\" has version %d, need %d"
+					" (psql -d '%s' -f pgcast.sql)",
+				      row_text(row, 3, NULL), (int)version, SCHEMA_VERSION,
+				      row_text(row, 3, NULL)));
 	else if (!row_bool(row, 1))
 		fail_rights(session, row_text(row, 2, NULL));
 }
@@ -123,12 +85,12 @@ static void check_rights(void *ctx)
 {
 	struct session *session = ctx;
 	bool pooled = session->facts.pooled;
-	ask(session, pooled ? pooled_settings_sql : settings_sql, NULL, NULL);
-	ask(session, rights_sql, take_rights, join);
+	ask(session, pooled ? &settings_pooled_sql : &settings_sql, NULL, NULL);
+	ask(session, &rights_sql, take_rights, join);
 	pglink_sync(session->link);
 }
 
-/* ---- 3: a bell, or none ---- */
+/* ---- 3: notifications, or polling ---- */
 
 static void take_key(void *ctx, const struct row *row)
 {
@@ -136,15 +98,11 @@ static void take_key(void *ctx, const struct row *row)
 	session->facts.key = (int)row_int(row, 0);
 }
 
-/* The list of channels to pass through, and our own. */
 static void listen_to(struct session *session, const char *channel, size_t len)
 {
-	char *name = xstrndup(channel, len);
-	/* Settings are checked to have no quotes in channel names. */
-	char *sql = xasprintf("listen \"%s\"", name);
-	ask(session, sql, NULL, NULL);
+	char *sql = xasprintf("listen \"%.*s\"", (int)len, channel);
+	ask(session, &(struct statement){.sql = sql}, NULL, NULL);
 	free(sql);
-	free(name);
 }
 
 static void listen_all(struct session *session)
@@ -159,73 +117,65 @@ static void listen_all(struct session *session)
 	}
 }
 
-static void settle(void *ctx)
+static void finish(struct session *session, const char *poll_reason)
 {
-	struct session *session = ctx;
-	if (!session->heard) {
-		log_warning("database: notifications do not arrive here (is there a transaction"
-			    " pooler in between?): polling every %d ms",
-			(int)session->settings->poll_interval);
-		session->facts.poll = true;
-	}
+	session->facts.poll = poll_reason;
+	/* With a key it has joined the bridges, to be woken by notifications. */
+	if (poll_reason)
+		log_write(session->facts.key ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+			"database: polling every %d ms: %s", (int)session->settings->poll_interval,
+			poll_reason);
 	pglink_live(session->link);
 	session->ready(session->ctx, &session->facts);
 }
 
-/* Notifications come with the end of a transaction: the next one's answer is behind it. */
+static void on_echo_awaited(void *ctx)
+{
+	struct session *session = ctx;
+	finish(session,
+		session->echoed ? NULL : "notifications do not arrive (is there a pooler?)");
+}
+
+/* Notifications arrive at the end of a transaction, before the answer of the next one. */
 static void await_echo(void *ctx)
 {
 	struct session *session = ctx;
-	ask(session, "select", NULL, settle);
+	ask(session, &(struct statement){.sql = "select"}, NULL, on_echo_awaited);
 	pglink_sync(session->link);
 }
 
-static const char *why_poll(const struct session *session)
+/* NULL: it need not poll. */
+static const char *poll_reason(const struct session *session)
 {
 	if (session->settings->source == SOURCE_POLL)
-		return "as set";
-	return session->facts.standby ? "a standby does not notify"
-				      : "behind a pooler, notifications would get lost";
-}
-
-static void poll_only(struct session *session)
-{
-	log_info("database: polling every %d ms: %s", (int)session->settings->poll_interval,
-		why_poll(session));
-	session->facts.poll = true;
-	pglink_live(session->link);
-	session->ready(session->ctx, &session->facts);
-}
-
-static bool must_poll(const struct session *session)
-{
+		return "source = poll";
 	if (session->settings->source == SOURCE_NOTIFY)
-		return false;
-	/* What a pooler hands us in one transaction it keeps from us in the next: the echo would
-	 * come, and nothing after it. */
-	return session->settings->source == SOURCE_POLL || session->facts.standby ||
-	       session->facts.pooled;
+		return NULL;
+	if (session->facts.standby)
+		return "a standby sends no notifications";
+	return session->facts.pooled ? "a pooler may deliver the first notification only" : NULL;
 }
 
 static void join(void *ctx)
 {
 	struct session *session = ctx;
-	if (must_poll(session)) {
-		poll_only(session);
+	const char *reason = poll_reason(session);
+	if (reason) {
+		finish(session, reason);
 		return;
 	}
 	if (session->facts.pooled)
-		log_warning("database: source = notify behind a pooler: unless it pools sessions,"
-			    " changes are seen only every safety_poll");
-	ask(session, "select pgcast.bridge_join()", take_key, NULL);
+		log_warning("database: source = notify behind a pooler: changes may be read only"
+			    " every safety_poll (pool_mode = session)");
+	ask(session, &join_sql, take_key, NULL);
 	listen_all(session);
-	ask(session, "select pg_notify('pgcast', '')", NULL, await_echo);
+	ask(session, &notify_sql, NULL, await_echo);
 	pglink_sync(session->link);
 }
 
 void session_notified(struct session *session, bool own)
 {
-	session->heard |= own;
+	session->echoed |= own;
 }
 
 struct session *session_create(struct pglink *link, const struct settings *settings,

@@ -1,7 +1,6 @@
-/* Sets a fresh connection up: what it needs to be true of the server, in the order in which a
- * person would want to hear that it is not; then its place among the bridges, and LISTEN with a
- * test that something is heard at all (behind a transaction pooler LISTEN succeeds and stays deaf).
- */
+/* Sets a new connection up: checks server, schema and rights, joins the bridges, and listens. Its
+ * own notification shows whether any arrives: behind a transaction pooler LISTEN succeeds, but
+ * nothing comes. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,21 +8,20 @@
 #include "pglink.h"
 #include "settings.h"
 
-/* What the set-up found out. */
 struct session_facts {
-	int key;   /* of this bridge's sleeping lock; 0: it has none, and polls */
-	bool poll; /* nobody will ring: look by ourselves */
+	int key;   /* of the sleeping lock of this bridge; 0: none, it polls */
+	bool poll; /* no notification will arrive */
 	bool standby;
 	bool pooled; /* each transaction may run in another session: prepare nothing */
 };
 
 struct session;
 
-/* `ready` is called when everything is in place; what is not ends in pglink_fail. */
+/* `ready` is called when everything is set up; a failed check ends in pglink_fail. */
 struct session *session_create(struct pglink *link, const struct settings *settings,
 	void (*ready)(void *ctx, const struct session_facts *facts), void *ctx);
 void session_destroy(struct session **session);
 
-/* For pglink's hooks. */
+/* The hooks of pglink. */
 void session_start(struct session *session);
 void session_notified(struct session *session, bool own);

@@ -34,7 +34,7 @@ struct reader {
 	size_t queued;	 /* bytes from here to the end, kept up to date by the code that appends */
 };
 
-/* Starts at the end of the stream: reads what is appended from now on. */
+/* Starts at the end of the stream: reads the blocks that are appended from now on. */
 void reader_attach(struct reader *reader, struct stream *stream);
 void reader_finish(struct reader *reader);
 
@@ -49,7 +49,7 @@ void reader_prepend(struct reader *reader, struct block *block);
 void reader_insert(struct reader *reader, struct stream *stream, struct block *block);
 
 /* Leaves the stream, keeping only blocks that are private or half written. Returns true and fills
- * `rest` (to be cleared by the caller) with what is missed; false when nothing is missed. */
+ * `rest` (to be cleared by the caller) with the missed window; false when nothing is missed. */
 bool reader_abandon(struct reader *reader, struct window *rest);
 /* Goes on at the end of another stream, behind the blocks that were kept. */
 void reader_move(struct reader *reader, struct stream *to);

@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
-from harness import PATIENCE, ROOT, Database, eventually
+from harness import ROOT, TIMEOUT, Database, eventually
 
 RELEASES = sorted((ROOT / "tests/sql/releases").glob("*.sql"))
-UPGRADE_PATIENCE = 90  # seconds: an upgrade itself tries for 60
+UPGRADE_TIMEOUT = 90  # seconds: an upgrade itself tries for 60
 TABLES = "plain", "parts", "base", "cols", "poll", "news"
 SETUP = """
     create table plain (id int primary key, uid text, v int, extra jsonb);
@@ -81,7 +81,7 @@ def install(database, user="postgres", **env):
 
 
 async def result(process):
-    await eventually(lambda: process.poll() is not None, "psql to end", UPGRADE_PATIENCE)
+    await eventually(lambda: process.poll() is not None, "psql to end", UPGRADE_TIMEOUT)
     return process.returncode, process.stdout.read()
 
 
@@ -127,7 +127,7 @@ class Writer(threading.Thread):
 
     def end(self):
         self.ending.set()
-        self.join(PATIENCE)
+        self.join(TIMEOUT)
         assert self.error is None
         return self.events
 

@@ -65,7 +65,7 @@ set local timezone = 'Asia/Tokyo';
 insert into moment values (1, 'ann', '2026-01-01 00:00+00');
 set local timezone = 'Europe/Paris';
 select is(pgcast.init('moment', 'ann')::json->'data'->>0, (select data::text from pgcast.event where type = 'moment'),
-	'JSON equals that of the event, whatever the sessions'' time zones');
+	'JSON equals that of the event, in every time zone of the session');
 
 select * from finish();
 rollback;

@@ -1,4 +1,4 @@
--- UPDATE pairs old and new rows, whatever the plan.
+-- UPDATE pairs old and new rows with every plan.
 begin;
 select plan(6);
 

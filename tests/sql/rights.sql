@@ -46,7 +46,7 @@ reset role;
 select results_eq('select type, op from pgcast.event order by id',
 	$$values ('t', 'insert'), ('t', 'delete'), ('t', 'insert'), ('t', 'delete'), ('t', 'truncate'),
 		('p', 'insert'), ('p', 'delete'), ('p', 'insert'), ('p', 'delete'), ('p', 'truncate')$$,
-	'a writer needs no right on pgcast to write, whatever the search path is');
+	'a writer needs no right on pgcast to write, with any search path');
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');

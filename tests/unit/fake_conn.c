@@ -1,37 +1,34 @@
 #include "fake_conn.h"
 
-#include <stdio.h>
-
 #include "alloc.h"
-#include "hub.h"
 #include "state.h"
 
-#define ALL ((size_t)1 << 40)
+#define UNLIMITED ((size_t)1 << 40)
 
 /* ---- decoding ---- */
 
-static struct got *next_got(struct fake_conn *conn)
+static struct received *new_message(struct fake_conn *conn)
 {
-	if (conn->n_got == conn->got_room) {
-		conn->got_room = conn->got_room ? 2 * conn->got_room : 16;
-		conn->got = xrealloc(conn->got, conn->got_room * sizeof(*conn->got));
+	if (conn->n_received == conn->capacity) {
+		conn->capacity = conn->capacity ? 2 * conn->capacity : 16;
+		conn->received = xrealloc(conn->received, conn->capacity * sizeof(*conn->received));
 	}
-	struct got *got = &conn->got[conn->n_got];
-	*got = (struct got){0};
-	return got;
+	struct received *message = &conn->received[conn->n_received];
+	*message = (struct received){0};
+	return message;
 }
 
-static void take_payload(struct got *got, const unsigned char *bytes, size_t len)
+static void add_payload(struct received *message, const unsigned char *bytes, size_t len)
 {
-	if (got->len < GOT_HEAD - 1) {
-		size_t room = GOT_HEAD - 1 - got->len;
-		memcpy(got->head + got->len, bytes, len < room ? len : room);
+	if (message->len < RECEIVED_HEAD - 1) {
+		size_t room = RECEIVED_HEAD - 1 - message->len;
+		memcpy(message->head + message->len, bytes, len < room ? len : room);
 	}
-	got->len += len;
+	message->len += len;
 }
 
-/* Takes the frame at the beginning of the bytes, returns its length. */
-static size_t take_frame(struct fake_conn *conn, const unsigned char *bytes, size_t len)
+/* Decodes the frame at the beginning of the bytes and returns its length. */
+static size_t decode_frame(struct fake_conn *conn, const unsigned char *bytes, size_t len)
 {
 	assert_true(len >= 2);
 	assert_true(bytes[1] < 127); /* not masked, and short */
@@ -40,10 +37,11 @@ static size_t take_frame(struct fake_conn *conn, const unsigned char *bytes, siz
 	assert_true(header + payload <= len);
 	assert_int_equal(bytes[0] & 0x7F, conn->in_message ? 0x0 : 0x1);
 
-	struct got *got = conn->in_message ? &conn->got[conn->n_got] : next_got(conn);
-	take_payload(got, bytes + header, payload);
+	struct received *message =
+		conn->in_message ? &conn->received[conn->n_received] : new_message(conn);
+	add_payload(message, bytes + header, payload);
 	conn->in_message = !(bytes[0] & 0x80);
-	conn->n_got += !conn->in_message;
+	conn->n_received += !conn->in_message;
 	return header + payload;
 }
 
@@ -56,12 +54,12 @@ static bool fake_write(void *ctx, const unsigned char *bytes, size_t len)
 	if (conn->broken)
 		return false;
 	assert_false(conn->congested);
-	if (conn->client && conn->most)
-		assert_true(conn->client->reader.queued <= conn->most);
+	if (conn->client && conn->max_queued)
+		assert_true(conn->client->reader.queued <= conn->max_queued);
 	conn->congested = len >= conn->room;
 	conn->room -= conn->congested ? conn->room : len;
 	for (size_t at = 0; at < len;)
-		at += take_frame(conn, bytes + at, len - at);
+		at += decode_frame(conn, bytes + at, len - at);
 	return true;
 }
 
@@ -75,7 +73,7 @@ static void fake_wake(void *ctx)
 {
 	struct fake_conn *conn = ctx;
 	assert_false(conn->closed);
-	conn->woken = true;
+	conn->wake_requested = true;
 }
 
 static void fake_close(void *ctx, uint16_t code, const char *reason)
@@ -93,27 +91,18 @@ static const struct transport transport = {
 	.close = fake_close,
 };
 
-/* ---- what a test does with it ---- */
+/* ---- for tests ---- */
 
-void fake_conn_join(struct fake_conn *conn, struct hub *hub, const char *uid, const char *types,
-	const struct protocol *protocol)
-{
-	const struct client_config request = {.uid = uid, .types = types, .protocol = protocol};
-	fake_conn_request(conn, hub, &request);
-}
-
-void fake_conn_request(struct fake_conn *conn, struct hub *hub, const struct client_config *request)
+void fake_conn_join(struct fake_conn *conn, struct hub *hub, const struct client_config *config)
 {
 	struct refusal refusal = {0};
-	*conn = (struct fake_conn){.room = ALL};
-	conn->client = hub_join(hub, request, &transport, conn, &refusal);
-	if (conn->client)
-		return;
-	assert_non_null(refusal.reason);
+	*conn = (struct fake_conn){.room = UNLIMITED};
+	conn->client = hub_join(hub, config, &transport, conn, &refusal);
 	conn->closed = refusal.code;
+	assert_int_equal(!conn->client, refusal.reason != NULL);
 }
 
-void fake_conn_clog(struct fake_conn *conn, size_t room)
+void fake_conn_congest(struct fake_conn *conn, size_t room)
 {
 	conn->room = room;
 	conn->congested = !room;
@@ -121,11 +110,11 @@ void fake_conn_clog(struct fake_conn *conn, size_t room)
 
 void fake_conn_drain(struct fake_conn *conn, size_t room)
 {
-	conn->room = room ? room : ALL;
+	conn->room = room ? room : UNLIMITED;
 	conn->congested = false;
-	if (!conn->woken || !conn->client)
+	if (!conn->wake_requested || !conn->client)
 		return;
-	conn->woken = false;
+	conn->wake_requested = false;
 	client_writable(conn->client);
 }
 
@@ -137,30 +126,30 @@ void fake_conn_leave(struct fake_conn *conn)
 void fake_conn_clear(struct fake_conn *conn)
 {
 	fake_conn_leave(conn);
-	free(conn->got);
+	free(conn->received);
 	*conn = (struct fake_conn){0};
 }
 
-void fake_conn_say(struct fake_conn *conn, const char *text)
+void fake_conn_send(struct fake_conn *conn, const char *text)
 {
 	client_received(conn->client, text, strlen(text));
 }
 
-void assert_got(struct fake_conn *conn, ...)
+void assert_received(struct fake_conn *conn, ...)
 {
 	va_list list;
 	const char *want;
 	size_t i = 0;
 	va_start(list, conn);
 	while ((want = va_arg(list, const char *))) {
-		if (i == conn->n_got)
+		if (i == conn->n_received)
 			fail_msg("\"%s\" did not arrive", want);
-		if (strncmp(conn->got[i].head, want, strlen(want)) != 0)
-			fail_msg("\"%s\" arrived instead of \"%s\"", conn->got[i].head, want);
+		if (strncmp(conn->received[i].head, want, strlen(want)) != 0)
+			fail_msg("\"%s\" arrived instead of \"%s\"", conn->received[i].head, want);
 		i++;
 	}
 	va_end(list);
-	if (i < conn->n_got)
-		fail_msg("\"%s\" arrived too", conn->got[i].head);
-	conn->n_got = 0;
+	if (i < conn->n_received)
+		fail_msg("\"%s\" arrived, too", conn->received[i].head);
+	conn->n_received = 0;
 }

@@ -6,11 +6,12 @@
 #include <stdio.h>
 
 #include "alloc.h"
+#include "clock.h"
 
-/* A page that the plan asks for, as a query's parameters are sent: with texts of its own. */
+/* A page of the plan. Like the parameters of a query, it has copies of the texts. */
 struct fake_page {
-	char *uid, *since;
-	unsigned from, to; /* UINT_MAX: up to the turn's snapshot */
+	char *uid, *from_text;
+	unsigned from, to; /* to UINT_MAX: the turn's snapshot */
 	int64_t after;
 	bool unverified;
 };
@@ -19,18 +20,25 @@ struct fake_query {
 	char *type, *uid;
 };
 
-enum stage { PLANNED, PULL, PAGES, ANSWERS, DONE };
+enum stage { PLANNED, PULL, PAGES, INIT_QUERIES, DONE }; /* as steps[] in fake_turn_step */
 
 struct fake_turn {
 	enum stage stage;
-	bool first; /* only says where the journal ends */
+	bool first; /* reads no events, only the position */
 	unsigned from, to;
-	size_t at; /* the row, page or query that is next */
+	size_t at; /* the next row or query */
 	struct fake_page *pages;
-	size_t n_pages, page, page_rows, most_rows;
+	size_t n_pages, page, page_rows, max_page_rows;
 	struct fake_query *queries;
 	size_t n_queries;
 };
+
+uint64_t fake_ms;
+
+uint64_t clock_ms(void)
+{
+	return fake_ms;
+}
 
 static void on_wanted(void *ctx)
 {
@@ -56,9 +64,9 @@ void fake_journal_finish(struct fake_journal *journal)
 void fake_journal_write(struct fake_journal *journal, unsigned writer, const char *uid,
 	const char *type, bool broadcast, size_t len)
 {
-	if (journal->n_rows == journal->room) {
-		journal->room = journal->room ? 2 * journal->room : 64;
-		journal->rows = xrealloc(journal->rows, journal->room * sizeof(*journal->rows));
+	if (journal->n_rows == journal->capacity) {
+		journal->capacity = journal->capacity ? 2 * journal->capacity : 64;
+		journal->rows = xrealloc(journal->rows, journal->capacity * sizeof(*journal->rows));
 	}
 	journal->rows[journal->n_rows] = (struct row){
 		.id = (int64_t)journal->n_rows + 1,
@@ -74,10 +82,11 @@ void fake_journal_write(struct fake_journal *journal, unsigned writer, const cha
 void fake_journal_commit(struct fake_journal *journal, unsigned writer)
 {
 	journal->commits++;
-	for (size_t i = journal->n_rows; i-- > 0;)
-		if (!journal->rows[i].commit && !journal->rows[i].lost &&
-			journal->rows[i].writer == writer)
-			journal->rows[i].commit = journal->commits;
+	for (size_t i = 0; i < journal->n_rows; i++) {
+		struct row *row = &journal->rows[i];
+		if (!row->commit && !row->lost && row->writer == writer)
+			row->commit = journal->commits;
+	}
 }
 
 void fake_journal_lose(struct fake_journal *journal, unsigned position)
@@ -92,17 +101,9 @@ void fake_journal_lose(struct fake_journal *journal, unsigned position)
 	journal->commits = position;
 }
 
-int64_t fake_journal_insert(struct fake_journal *journal, const char *uid, const char *type)
-{
-	static const unsigned alone = ~0u;
-	fake_journal_write(journal, alone, uid, type, false, 0);
-	fake_journal_commit(journal, alone);
-	return (int64_t)journal->n_rows;
-}
-
 /* ---- messages ---- */
 
-/* Text of a length (or what `head` needs, if that is more); the caller frees it. */
+/* The text, with dots up to a length; the caller frees it. */
 static char *padded(const char *head, size_t len)
 {
 	size_t used = strlen(head);
@@ -115,7 +116,7 @@ static char *padded(const char *head, size_t len)
 	return text;
 }
 
-static void tell(struct fake_journal *journal, const struct row *row)
+static void send_event(struct fake_journal *journal, const struct row *row)
 {
 	char head[64];
 	snprintf(head, sizeof(head), "E %lld %s ", (long long)row->id, row->type);
@@ -135,17 +136,17 @@ static void tell(struct fake_journal *journal, const struct row *row)
 	free(text);
 }
 
-static void answer(struct fake_journal *journal, size_t query)
+static void send_answer(struct fake_journal *journal, size_t i)
 {
 	char head[64];
-	const char *type = journal->turn->queries[query].type;
-	if (!strcmp(type, "unknown")) {
-		hub_turn_init(journal->hub, query, NULL, 0);
+	const struct fake_query *query = &journal->turn->queries[i];
+	if (!strcmp(query->type, "unknown")) {
+		hub_turn_init(journal->hub, i, NULL, 0);
 		return;
 	}
-	snprintf(head, sizeof(head), "I %s %u ", type, journal->turn->to);
+	snprintf(head, sizeof(head), "I %s %u %s ", query->type, journal->turn->to, query->uid);
 	char *text = padded(head, journal->answer_len);
-	hub_turn_init(journal->hub, query, text, strlen(text));
+	hub_turn_init(journal->hub, i, text, strlen(text));
 	free(text);
 }
 
@@ -163,7 +164,7 @@ static struct fake_page copy_page(const struct page *page)
 	const struct window *window = &page->window;
 	return (struct fake_page){
 		.uid = xstrdup(page->uid),
-		.since = xstrdup(window->from->text),
+		.from_text = xstrdup(window->from->text),
 		.from = fake_number(window->from->text),
 		.to = window->to ? fake_number(window->to->text) : UINT_MAX,
 		.after = window->after,
@@ -176,20 +177,22 @@ void fake_turn_plan(struct fake_journal *journal)
 	assert_null(journal->turn);
 	journal->wanted = false;
 	const struct plan *plan = hub_turn_plan(journal->hub);
+	const char *position = hub_position(journal->hub)->text;
 	struct fake_turn *turn = xcalloc(1, sizeof(*turn));
-	turn->n_pages = plan->n_pages;
-	turn->most_rows = plan->page_events;
-	turn->pages = xcalloc(turn->n_pages + 1, sizeof(*turn->pages));
+	*turn = (struct fake_turn){
+		.first = !*position,
+		.from = *position ? fake_number(position) : 0,
+		.pages = xcalloc(plan->n_pages + 1, sizeof(*turn->pages)),
+		.n_pages = plan->n_pages,
+		.max_page_rows = plan->page_events,
+		.queries = xcalloc(plan->n_init_queries + 1, sizeof(*turn->queries)),
+		.n_queries = plan->n_init_queries,
+	};
 	for (size_t i = 0; i < turn->n_pages; i++)
 		turn->pages[i] = copy_page(&plan->pages[i]);
-	turn->n_queries = plan->n_init_queries;
-	turn->queries = xcalloc(turn->n_queries + 1, sizeof(*turn->queries));
 	for (size_t i = 0; i < turn->n_queries; i++)
 		turn->queries[i] = (struct fake_query){
 			xstrdup(plan->init_queries[i].type), xstrdup(plan->init_queries[i].uid)};
-	const struct position *position = hub_position(journal->hub);
-	turn->first = !*position->text;
-	turn->from = turn->first ? 0 : fake_number(position->text);
 	journal->turn = turn;
 }
 
@@ -199,7 +202,7 @@ static void turn_free(struct fake_journal *journal)
 	journal->turn = NULL;
 	for (size_t i = 0; i < turn->n_pages; i++) {
 		free(turn->pages[i].uid);
-		free(turn->pages[i].since);
+		free(turn->pages[i].from_text);
 	}
 	for (size_t i = 0; i < turn->n_queries; i++) {
 		free(turn->queries[i].type);
@@ -222,18 +225,18 @@ static void begin(struct fake_journal *journal)
 	turn->stage = PULL;
 }
 
-static bool between(const struct row *row, unsigned from, unsigned to)
+static bool is_between(const struct row *row, unsigned from, unsigned to)
 {
 	return row->commit && row->commit > from && row->commit <= to;
 }
 
-static void pull(struct fake_journal *journal)
+static void step_pull(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
 	while (!turn->first && turn->at < journal->n_rows) {
 		const struct row *row = &journal->rows[turn->at++];
-		if (between(row, turn->from, turn->to)) {
-			tell(journal, row);
+		if (is_between(row, turn->from, turn->to)) {
+			send_event(journal, row);
 			return;
 		}
 	}
@@ -241,18 +244,18 @@ static void pull(struct fake_journal *journal)
 	turn->stage = PAGES;
 }
 
-static bool on_page(const struct fake_turn *turn, const struct row *row)
+static bool is_on_page(const struct fake_turn *turn, const struct row *row)
 {
 	const struct fake_page *page = &turn->pages[turn->page];
 	unsigned to = page->to < turn->to ? page->to : turn->to;
-	return row->id > page->after && between(row, page->from, to) &&
+	return row->id > page->after && is_between(row, page->from, to) &&
 	       (row->broadcast || (row->uid && !strcmp(page->uid, row->uid)));
 }
 
-/* Why a page's cursor does not hold, or NULL. */
-static const char *lost(const struct fake_journal *journal, const struct fake_page *page)
+/* As hub_turn_page_verified takes it. */
+static const char *reset_reason(const struct fake_journal *journal, const struct fake_page *page)
 {
-	if (strncmp(page->since, "1.", 2) != 0)
+	if (strncmp(page->from_text, "1.", 2) != 0)
 		return "epoch";
 	if (page->from < journal->pruned)
 		return "pruned";
@@ -267,68 +270,66 @@ static void next_page(struct fake_turn *turn)
 	turn->at = turn->page_rows = 0;
 }
 
-static void check_page(struct fake_journal *journal, struct fake_page *page)
+static void verify_page(struct fake_journal *journal, struct fake_page *page)
 {
-	const char *reason = lost(journal, page);
+	const char *reason = reset_reason(journal, page);
 	page->unverified = false;
 	hub_turn_page_verified(journal->hub, journal->turn->page, reason);
 	if (reason)
 		next_page(journal->turn);
 }
 
-static void page(struct fake_journal *journal)
+static void step_pages(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
 	if (turn->page == turn->n_pages) {
-		turn->stage = ANSWERS;
+		turn->stage = INIT_QUERIES;
 		return;
 	}
 	if (turn->pages[turn->page].unverified) {
-		check_page(journal, &turn->pages[turn->page]);
+		verify_page(journal, &turn->pages[turn->page]);
 		return;
 	}
-	while (turn->page_rows < turn->most_rows && turn->at < journal->n_rows) {
+	while (turn->page_rows < turn->max_page_rows && turn->at < journal->n_rows) {
 		const struct row *row = &journal->rows[turn->at++];
-		if (on_page(turn, row)) {
+		if (is_on_page(turn, row)) {
 			turn->page_rows++;
-			tell(journal, row);
+			send_event(journal, row);
 			return;
 		}
 	}
 	next_page(turn);
 }
 
-bool fake_turn_step(struct fake_journal *journal)
+static void step_init_queries(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
-	switch (turn->stage) {
-	case PLANNED:
-		begin(journal);
-		return true;
-	case PULL:
-		pull(journal);
-		return true;
-	case PAGES:
-		page(journal);
-		return true;
-	case ANSWERS:
-		if (turn->at < turn->n_queries)
-			answer(journal, turn->at++);
-		else
-			turn->stage = DONE;
-		return true;
-	case DONE:
-		break;
-	}
+	if (turn->at < turn->n_queries)
+		send_answer(journal, turn->at++);
+	else
+		turn->stage = DONE;
+}
+
+static void end(struct fake_journal *journal)
+{
 	turn_free(journal);
 	journal->turns++;
 	hub_turn_end(journal->hub);
-	if (journal->hurries || journal->breaks)
+	journal->wanted |= hub_pages_postponed(journal->hub);
+	if (journal->plan_before_write || journal->abort_planned)
 		fake_turn_plan(journal);
-	if (journal->breaks)
+	if (journal->abort_planned)
 		fake_turn_abort(journal);
 	hub_turn_write(journal->hub);
-	return false;
+}
+
+bool fake_turn_step(struct fake_journal *journal)
+{
+	static void (*const steps[])(struct fake_journal * journal) = {
+		begin, step_pull, step_pages, step_init_queries, end};
+	enum stage stage = journal->turn->stage;
+	steps[stage](journal);
+	return stage != DONE;
 }
 
 void fake_turn_pull(struct fake_journal *journal, size_t n)

@@ -1,10 +1,10 @@
 /* A journal in memory, and turns that read it step by step.
  *
  * Its n-th commit makes the position (and cursor) "1.0.0.<n>": a row is delivered in all positions
- * from its commit's on. Ids come in the order of writing, so that, as in the database, a row with a
- * smaller id may become visible after one with a greater. Messages are text that a test can check:
- * an event is "E <id> ...", an answer to init "I <type> <n> ...", n being the snapshot's position.
- */
+ * from its commit's on. Ids grow in the order of writing, so that a row with a smaller id may
+ * become visible after one with a greater id, as in the database. Messages can be checked by their
+ * text: an event is "E <id> <type> ", an answer to init "I <type> <n> <uid> ", n being the position
+ * of the snapshot. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,30 +13,32 @@
 
 #include "hub.h"
 
+/* The hub's clock: only tests move it. */
+extern uint64_t fake_ms;
+
 struct row {
 	int64_t id;
-	const char *uid;  /* outlives the journal; NULL: nobody, or everybody */
-	const char *type; /* outlives the journal */
+	const char *uid, *type; /* static text; uid NULL: of no client, or of all */
 	bool broadcast;
 	size_t len; /* of the message */
 	unsigned writer;
-	unsigned commit; /* the position that it came with; 0: not committed */
-	bool lost;	 /* was committed, and never happened */
+	unsigned commit; /* the position that delivers it; 0: not committed */
+	bool lost;	 /* by a crash, after its commit */
 };
 
 struct fake_journal {
 	struct hub *hub;
 	struct row *rows; /* by id: row i has id i + 1 */
-	size_t n_rows, room;
+	size_t n_rows, capacity;
 	unsigned commits;
-	unsigned pruned; /* positions before do not hold any more */
-	bool lags;	 /* what is not there may yet come */
+	unsigned pruned; /* the oldest position that can be resumed from */
+	bool lags;	 /* a standby: later positions may be replayed yet */
 	size_t answer_len;
 
 	struct fake_turn *turn; /* NULL: between turns */
 	bool wanted;		/* the hub asked for a turn */
-	bool hurries;		/* the next turn is asked for before the last one is written, */
-	bool breaks;		/* and that finds the connection broken */
+	bool plan_before_write; /* the next turn is planned before the last one is written, */
+	bool abort_planned;	/* and aborted at once */
 	unsigned turns;
 };
 
@@ -49,20 +51,18 @@ void fake_journal_write(struct fake_journal *journal, unsigned writer, const cha
 void fake_journal_commit(struct fake_journal *journal, unsigned writer);
 /* A crash loses the commits after that position. */
 void fake_journal_lose(struct fake_journal *journal, unsigned position);
-/* One row, committed; returns its id. */
-int64_t fake_journal_insert(struct fake_journal *journal, const char *uid, const char *type);
 
-/* The number in a position's text or a cursor. */
+/* The number in the text of a position. */
 unsigned fake_number(const char *text);
 
 void fake_turn_plan(struct fake_journal *journal);
-/* Tells the hub the next thing; false: that was the end of the turn. */
+/* One call of the hub at most; false: the turn has ended. */
 bool fake_turn_step(struct fake_journal *journal);
-/* Steps on until the hub knows the turn's snapshot and the pull's first n events. */
+/* Starts the planned turn and reads the first n events of the pull. */
 void fake_turn_pull(struct fake_journal *journal, size_t n);
 void fake_turn_end(struct fake_journal *journal);
 void fake_turn_abort(struct fake_journal *journal);
-/* A whole one. */
+/* A complete turn. */
 void fake_turn(struct fake_journal *journal);
-/* As many as the hub asks for. */
+/* Turns as long as the hub asks for one. */
 void fake_turns(struct fake_journal *journal);

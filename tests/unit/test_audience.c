@@ -13,7 +13,6 @@ static struct position *from, *to;
 
 static void test_audience_is_shared_by_equal_clients(void **state)
 {
-	(void)state;
 	struct window window = {.from = from, .to = to, .after = 5};
 	struct window later = {.from = from, .to = to, .after = 6};
 	struct audience *different[] = {
@@ -41,7 +40,6 @@ static void test_audience_is_shared_by_equal_clients(void **state)
 
 static void test_audience_wants_whole_type_names(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *types, *type;
 		bool wanted;
@@ -65,7 +63,7 @@ static void test_audience_wants_whole_type_names(void **state)
 		{",a", "a", true},
 		{"a,,b", "b", true},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < LENGTH(cases); i++) {
 		struct audience *audience = audience_get(user, PLAIN, cases[i].types, NULL);
 		if (types_include(audience->types, cases[i].type) != cases[i].wanted)
 			fail_msg("types %s, type %s", cases[i].types, cases[i].type);
@@ -75,7 +73,6 @@ static void test_audience_wants_whole_type_names(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
 	users = users_create();
 	user = users_acquire(users, "u1");
 	from = position_create("1.2.3.4", "1.2.3.4");
@@ -85,7 +82,6 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	(void)state;
 	int leaked = from->refs != 1 || to->refs != 1;
 	users_release(users, &user);
 	users_destroy(&users);

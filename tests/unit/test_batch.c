@@ -32,7 +32,6 @@ static void assert_writes(const char *want, size_t len)
 
 static void test_batch_is_written_at_once(void **state)
 {
-	(void)state;
 	add("one", 7);
 	add("two", 8);
 	add("p", 0);
@@ -45,7 +44,6 @@ static void test_batch_is_written_at_once(void **state)
 
 static void test_batch_writes_are_not_longer_than_a_fragment(void **state)
 {
-	(void)state;
 	static char text[30001];
 	memset(text, 'x', sizeof(text) - 1);
 	for (int64_t id = 1; id <= 5; id++)
@@ -58,7 +56,6 @@ static void test_batch_writes_are_not_longer_than_a_fragment(void **state)
 
 static void test_batch_resumes_before_its_first_event(void **state)
 {
-	(void)state;
 	struct window rest = {0};
 	add("p", 0);
 	add("one", 7);
@@ -73,7 +70,6 @@ static void test_batch_resumes_before_its_first_event(void **state)
 
 static void test_batch_releases_blocks_when_destroyed(void **state)
 {
-	(void)state;
 	struct block *block = websocket_text("x", 1);
 	batch_add(batch, block, 1);
 	assert_int_equal(block->refs, 2);
@@ -85,7 +81,6 @@ static void test_batch_releases_blocks_when_destroyed(void **state)
 
 static int set_up(void **state)
 {
-	(void)state;
 	batch = batch_create(NULL);
 	stream_init(&stream);
 	reader_attach(&reader, &stream);
@@ -96,7 +91,6 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	(void)state;
 	batch_destroy(&batch);
 	reader_finish(&reader);
 	stream_finish(&stream);

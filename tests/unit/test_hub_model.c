@@ -1,20 +1,17 @@
-/* Random operations on a hub, checked against what the journal holds.
+/* Random operations on a hub, checked against the rows of the journal.
  *
- * Clients come and go, clog, break and ask, writers commit out of order, turns break off: whatever
- * happens, each client's stream must be exactly the events after its start, each once, with every
- * answer to init and every cursor at its place.
+ * Clients join, leave, send init, get congested and break; writers commit out of order; turns are
+ * aborted. In any case the stream of each client must be the events after its start, each once,
+ * with every answer to init and every cursor in its place.
  *
- * PGCAST_MODEL_SEEDS=first:count runs other seeds than the suite's. */
-#include "unit.h"
+ * PGCAST_MODEL_SEEDS=first:count replaces the seeds. */
+#include "fake_conn.h"
 
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 
 #include "alloc.h"
-#include "fake_conn.h"
 #include "fake_journal.h"
-#include "hub.h"
 #include "state.h"
 
 #define FIRST_SEED 1
@@ -24,28 +21,26 @@
 #define MAX_WRITERS 6
 #define NOT_STARTED UINT_MAX
 
-/* A flush's bytes (its limit and one message more), and the longest block: a write's, or a
- * message's where there are large ones. */
-#define FLUSH_MOST ((4u << 20) + LARGE_MOST + BLOCK_MOST)
-#define BLOCK_MOST 71000
-#define LARGE_MOST 130000
-#define REQUESTS_MOST 32
+/* In bytes: the longest message, also of seeds with large ones, and a flush (its limit and one
+ * message more). */
+#define MAX_BLOCK 71000
+#define MAX_LARGE_BLOCK 130000
+#define MAX_FLUSH ((4u << 20) + MAX_LARGE_BLOCK + MAX_BLOCK)
+#define MAX_REQUESTS 32
 
 static const char *const uids[] = {"u1", "u2", "u3", "u11", "u", "nobody's"};
 static const char *const types[] = {"log", "lo", "chat"};
-/* What a connection takes before it is congested. */
-static const unsigned rooms[] = {0, 1, 300, 20000, 200000};
 static const char *const filters[] = {NULL, NULL, "log", "lo,chat", "logs"};
-
-#define COUNT(items) (sizeof(items) / sizeof(*(items)))
+/* Bytes that a connection accepts before it is congested. */
+static const unsigned rooms[] = {0, 1, 300, 20000, 200000};
 
 struct peer {
 	struct fake_conn conn;
 	const char *uid, *filter;
 	const struct protocol *protocol;
 	unsigned start; /* gets the events of later positions */
-	bool here;
-	bool shaken; /* was here when history went another way: only so much is promised */
+	bool joined;
+	bool rewound; /* since a rewind, events may be repeated or lost */
 };
 
 static struct model {
@@ -53,17 +48,17 @@ static struct model {
 	struct settings settings;
 	struct hub *hub;
 	struct fake_journal journal;
-	struct peer *peers; /* they stay in place: connections are pointed to */
+	struct peer *peers; /* never moved: the hub has pointers to their connections */
 	size_t n_peers, n_published;
-	bool open[MAX_WRITERS];
-	/* What this seed likes to do. */
-	unsigned aborts, clogs, bulk, large, rewinds;
+	bool in_transaction[MAX_WRITERS];
+	/* The chances of this seed, in percent. */
+	unsigned aborts, congestions, bulk, large, rewinds;
 	size_t n_uids;
 } model;
 
 /* ---- chance ---- */
 
-static unsigned below(unsigned n)
+static unsigned random_below(unsigned n)
 {
 	model.random ^= model.random << 13;
 	model.random ^= model.random >> 7;
@@ -73,18 +68,23 @@ static unsigned below(unsigned n)
 
 static bool chance(unsigned percent)
 {
-	return below(100) < percent;
+	return random_below(100) < percent;
 }
 
-static struct peer *some_peer(void)
+#define RANDOM_OF(array) ((array)[random_below(LENGTH(array))])
+
+/* NULL: none, or one that has left. */
+static struct peer *random_peer(void)
 {
-	struct peer *peer = model.n_peers ? &model.peers[below((unsigned)model.n_peers)] : NULL;
-	return peer && peer->here ? peer : NULL;
+	if (!model.n_peers)
+		return NULL;
+	struct peer *peer = &model.peers[random_below((unsigned)model.n_peers)];
+	return peer->joined ? peer : NULL;
 }
 
-static const char *some_uid(void)
+static const char *random_uid(void)
 {
-	return uids[below((unsigned)model.n_uids)];
+	return uids[random_below((unsigned)model.n_uids)];
 }
 
 /* ---- operations ---- */
@@ -95,21 +95,21 @@ static unsigned position(void)
 	return *text ? fake_number(text) : NOT_STARTED;
 }
 
-/* What was queued when answers came, the answers, and a block that is half written. */
-static size_t queue_most(void)
+/* The queue of a client: a full send buffer, then the answers, and a half-written block. */
+static size_t max_queued(void)
 {
-	return (size_t)model.settings.send_buffer + (model.large ? LARGE_MOST : BLOCK_MOST) +
-	       REQUESTS_MOST * (model.journal.answer_len + 256);
+	return (size_t)model.settings.send_buffer + (model.large ? MAX_LARGE_BLOCK : MAX_BLOCK) +
+	       MAX_REQUESTS * (model.journal.answer_len + 256);
 }
 
-/* Where a client says it had got to: mostly somewhere that there is, and how that turns out. */
-static unsigned some_cursor(char text[32])
+/* A cursor, mostly valid, and where a client starts that resumes from it. */
+static unsigned random_cursor(char text[32])
 {
-	unsigned n = below(model.journal.commits + 1);
-	bool holds = chance(80) && n >= model.journal.pruned;
-	snprintf(text, 32, "%d.0.0.%u", holds || chance(50) ? 1 : 2,
-		holds || n < model.journal.pruned ? n : n + 1000000);
-	return holds ? n : NOT_STARTED;
+	unsigned n = random_below(model.journal.commits + 1);
+	bool valid = chance(80) && n >= model.journal.pruned;
+	snprintf(text, 32, "%d.0.0.%u", valid || chance(50) ? 1 : 2,
+		valid || n < model.journal.pruned ? n : n + 1000000);
+	return valid ? n : NOT_STARTED;
 }
 
 static void join(void)
@@ -117,125 +117,120 @@ static void join(void)
 	if (model.n_peers == MAX_PEERS)
 		return;
 	struct peer *peer = &model.peers[model.n_peers++];
-	peer->uid = some_uid();
-	peer->filter = filters[below(COUNT(filters))];
+	peer->uid = random_uid();
+	peer->filter = RANDOM_OF(filters);
 	peer->protocol = chance(50) ? V1 : PLAIN;
 	peer->start = position();
-	peer->here = true;
-	struct client_config request = {
+	peer->joined = true;
+	struct client_config config = {
 		.uid = peer->uid, .types = peer->filter, .protocol = peer->protocol};
 	char since[32];
 	if (chance(30)) {
-		peer->start = some_cursor(since);
-		request.since = since;
+		peer->start = random_cursor(since);
+		config.since = since;
 	}
-	fake_conn_request(&peer->conn, model.hub, &request);
+	fake_conn_join(&peer->conn, model.hub, &config);
 	assert_non_null(peer->conn.client);
-	peer->conn.most = queue_most() + FLUSH_MOST;
+	peer->conn.max_queued = max_queued() + MAX_FLUSH;
 }
 
 static void leave(void)
 {
-	struct peer *peer = some_peer();
+	struct peer *peer = random_peer();
 	if (!peer)
 		return;
-	peer->here = false;
+	peer->joined = false;
 	fake_conn_leave(&peer->conn);
 }
 
 static void congest(void)
 {
-	struct peer *peer = some_peer();
+	struct peer *peer = random_peer();
 	if (peer && !peer->conn.congested)
-		fake_conn_clog(&peer->conn, rooms[below(COUNT(rooms))]);
+		fake_conn_congest(&peer->conn, RANDOM_OF(rooms));
 }
 
 static void drain(void)
 {
-	struct peer *peer = some_peer();
+	struct peer *peer = random_peer();
 	if (peer)
-		fake_conn_drain(&peer->conn, rooms[below(COUNT(rooms))]);
+		fake_conn_drain(&peer->conn, RANDOM_OF(rooms));
 }
 
-static void break_one(void)
+static void break_connection(void)
 {
-	struct peer *peer = some_peer();
+	struct peer *peer = random_peer();
 	if (peer)
 		peer->conn.broken = true;
 }
 
-static void ask(void)
+static void send_init(void)
 {
 	char text[80];
-	struct peer *peer = some_peer();
+	struct peer *peer = random_peer();
 	if (!peer)
 		return;
-	const char *type = chance(10) ? "unknown" : types[below(COUNT(types))];
+	const char *type = chance(10) ? "unknown" : RANDOM_OF(types);
 	for (unsigned n = chance(10) ? 40 : 1; n; n--) {
 		snprintf(text, sizeof(text), "{\"cmd\":\"init\",\"type\":\"%s\"%s}", type,
 			chance(30) ? ",\"ref\":7" : "");
-		fake_conn_say(&peer->conn, chance(5) ? "junk" : text);
+		fake_conn_send(&peer->conn, chance(5) ? "junk" : text);
 	}
-}
-
-static size_t some_len(void)
-{
-	return chance(5) ? 60000 + below(10000) : below(400);
 }
 
 static void write_rows(void)
 {
-	unsigned writer = below(MAX_WRITERS);
+	unsigned writer = random_below(MAX_WRITERS);
 	bool large = chance(model.large);
-	unsigned n = chance(model.bulk) ? 1500 + below(2500) : 1 + below(large ? 100 : 4);
+	unsigned n =
+		chance(model.bulk) ? 1500 + random_below(2500) : 1 + random_below(large ? 100 : 4);
 	bool one_uid = chance(50);
-	const char *uid = some_uid();
+	const char *uid = random_uid();
 	for (; n; n--) {
 		bool broadcast = chance(5);
 		if (!one_uid)
-			uid = some_uid();
+			uid = random_uid();
+		size_t len = large	 ? 60000 + random_below(65000)
+			     : n > 5	 ? random_below(50)
+			     : chance(5) ? 60000 + random_below(10000)
+					 : random_below(400);
 		fake_journal_write(&model.journal, writer, broadcast || chance(3) ? NULL : uid,
-			types[below(COUNT(types))], broadcast,
-			large	? 60000 + below(65000)
-			: n > 5 ? below(50)
-				: some_len());
+			RANDOM_OF(types), broadcast, len);
 	}
-	model.open[writer] = true;
-	if (chance(60)) {
+	model.in_transaction[writer] = !chance(60);
+	if (!model.in_transaction[writer])
 		fake_journal_commit(&model.journal, writer);
-		model.open[writer] = false;
-	}
 }
 
 static void commit(void)
 {
-	unsigned writer = below(MAX_WRITERS);
-	if (model.open[writer])
+	unsigned writer = random_below(MAX_WRITERS);
+	if (model.in_transaction[writer])
 		fake_journal_commit(&model.journal, writer);
-	model.open[writer] = false;
+	model.in_transaction[writer] = false;
 }
 
 static void publish(void)
 {
 	char text[64];
-	const char *uid = some_uid();
+	const char *uid = random_uid();
 	snprintf(text, sizeof(text), "P %zu %s ", ++model.n_published, uid);
-	hub_publish(model.hub, uid, text, strlen(text), types[below(COUNT(types))]);
+	hub_publish(model.hub, uid, text, strlen(text), RANDOM_OF(types));
 }
 
-/* Clients that were here before the hub knew a position, or had a cursor that does not hold, start
- * where they become live. */
+/* Clients that joined before the hub knew a position, or with an invalid cursor, start where they
+ * become live. */
 static void note_start(void)
 {
 	for (size_t i = 0; i < model.n_peers; i++) {
 		struct peer *peer = &model.peers[i];
-		if (peer->start == NOT_STARTED && peer->here &&
+		if (peer->start == NOT_STARTED && peer->joined &&
 			audience_is_live(peer->conn.client->audience))
 			peer->start = position();
 	}
 }
 
-static void go_on_with_turn(void)
+static void step_turn(void)
 {
 	if (!model.journal.turn) {
 		if (model.journal.wanted || chance(50))
@@ -246,69 +241,71 @@ static void go_on_with_turn(void)
 		fake_turn_abort(&model.journal);
 		return;
 	}
-	model.journal.hurries = chance(30);
-	model.journal.breaks = chance(model.aborts);
-	for (unsigned n = chance(model.large ? 5 : 30) ? 3000 : 1 + below(20);
+	model.journal.plan_before_write = chance(30);
+	model.journal.abort_planned = chance(model.aborts);
+	for (unsigned n = chance(model.large ? 5 : 30) ? 3000 : 1 + random_below(20);
 		n && model.journal.turn; n--)
 		if (!fake_turn_step(&model.journal))
 			note_start();
 }
 
-/* A crash loses the newest commits. Sometimes the hub's owner knows a position that still holds. */
+/* A crash loses the newest commits. Mostly the journal knows a position before them. */
 static void rewind_history(void)
 {
-	unsigned keep = model.journal.commits - below(model.journal.commits < 4 ? 1 : 4);
+	unsigned keep = model.journal.commits - random_below(model.journal.commits < 4 ? 1 : 4);
 	if (model.journal.turn || !chance(model.rewinds))
 		return;
 	char text[32];
 	snprintf(text, sizeof(text), "1.0.0.%u", keep);
-	struct position *holds = chance(70) ? position_create(text, text) : NULL;
+	struct position *valid = chance(70) ? position_create(text, text) : NULL;
 	fake_journal_lose(&model.journal, keep);
-	hub_rewind(model.hub, holds);
-	position_unref(&holds);
+	hub_rewind(model.hub, valid);
+	position_unref(&valid);
 	model.journal.wanted = true;
 	for (size_t i = 0; i < model.n_peers; i++)
-		model.peers[i].shaken = true;
+		model.peers[i].rewound = true;
 }
 
 static void (*const operations[])(void) = {join, join, leave, congest, congest, drain, drain, drain,
-	ask, write_rows, write_rows, write_rows, commit, publish, rewind_history, go_on_with_turn,
-	go_on_with_turn, go_on_with_turn, go_on_with_turn, go_on_with_turn, go_on_with_turn};
+	send_init, write_rows, write_rows, write_rows, commit, publish, rewind_history, step_turn,
+	step_turn, step_turn, step_turn, step_turn, step_turn};
 
 static void operate(void)
 {
-	void (*operation)(void) = operations[below(COUNT(operations))];
-	if (operation == congest && !chance(model.clogs))
+	void (*operation)(void) = RANDOM_OF(operations);
+	if (operation == congest && !chance(model.congestions))
 		return;
+	fake_ms += 5;
 	operation();
 	if (chance(1))
-		break_one();
+		break_connection();
 	hub_tick(model.hub);
 	for (size_t i = 0; i < model.n_peers; i++) {
 		const struct peer *peer = &model.peers[i];
-		if (peer->here && peer->conn.client->reader.queued > queue_most())
+		if (peer->joined && peer->conn.client->reader.queued > max_queued())
 			fail_msg("%zu bytes are queued", peer->conn.client->reader.queued);
 	}
 }
 
 /* ---- the end ---- */
 
-/* Every connection takes some more; true when one had been asked to say so. What is due must come
- * without further help than what the hub has asked for. */
+/* Every connection accepts more bytes; true when the hub had asked for a wake. All events must
+ * arrive with no more wakes and turns than the hub asks for. */
 static bool drain_all(void)
 {
-	bool asked = false;
+	bool requested = false;
 	for (size_t i = 0; i < model.n_peers; i++) {
 		struct fake_conn *conn = &model.peers[i].conn;
-		asked |= conn->client && conn->woken && !conn->broken;
-		fake_conn_drain(conn, chance(50) ? 0 : rooms[below(COUNT(rooms))]);
+		requested |= conn->client && conn->wake_requested && !conn->broken;
+		fake_conn_drain(conn, chance(50) ? 0 : RANDOM_OF(rooms));
 	}
-	return asked;
+	return requested;
 }
 
-static void whole_turn(void)
+static void complete_turn(void)
 {
-	model.journal.hurries = model.journal.breaks = false;
+	fake_ms += 50;
+	model.journal.plan_before_write = model.journal.abort_planned = false;
 	if (!model.journal.turn)
 		fake_turn_plan(&model.journal);
 	fake_turn_end(&model.journal);
@@ -318,13 +315,12 @@ static void whole_turn(void)
 static void settle(void)
 {
 	if (model.journal.turn)
-		whole_turn();
-	drain_all();
-	whole_turn();
+		complete_turn();
+	complete_turn();
 	for (int rounds = 0; model.journal.wanted || drain_all(); rounds++) {
-		assert_true(rounds < 100000);
+		assert_true(rounds < 1000);
 		if (model.journal.wanted)
-			whole_turn();
+			complete_turn();
 	}
 }
 
@@ -332,8 +328,8 @@ static void settle(void)
 
 struct check {
 	const struct peer *peer;
-	unsigned *due;	      /* [n]: how many events it is due up to position n */
-	int64_t *latest;      /* Fenwick tree, from the end: the greatest id of commits >= n */
+	unsigned *due;	      /* [n]: the number of its events up to position n */
+	int64_t *max_id;      /* Fenwick tree, from the end: the greatest id of commits >= n */
 	bool *seen;	      /* [id] */
 	size_t n_seen;	      /* events */
 	unsigned last_commit; /* the greatest one seen */
@@ -369,36 +365,36 @@ static unsigned *count_due(const struct peer *peer)
 	return due;
 }
 
-/* What was written before and committed before must have come before. */
+/* An event with a smaller id that was not committed later must have come earlier. */
 static void check_order(struct check *check, const struct row *row)
 {
 	unsigned commits = model.journal.commits;
 	for (unsigned n = commits + 1 - row->commit; n; n -= n & -n)
-		if (check->latest[n] > row->id)
+		if (check->max_id[n] > row->id)
 			fail_msg(
-				"%lld after %lld", (long long)row->id, (long long)check->latest[n]);
+				"%lld after %lld", (long long)row->id, (long long)check->max_id[n]);
 	for (unsigned n = commits + 1 - row->commit; n <= commits; n += n & -n)
-		if (check->latest[n] < row->id)
-			check->latest[n] = row->id;
+		if (check->max_id[n] < row->id)
+			check->max_id[n] = row->id;
 }
 
-static void check_event(struct check *check, const struct got *got)
+static void check_event(struct check *check, const struct received *message)
 {
 	char *rest;
-	int64_t id = strtoll(got->head + 2, &rest, 10);
+	int64_t id = strtoll(message->head + 2, &rest, 10);
 	assert_true(id > 0 && (size_t)id <= model.journal.n_rows);
 	const struct row *row = &model.journal.rows[id - 1];
-	if (check->peer->shaken) {
+	if (check->peer->rewound) {
 		assert_true(is_for(check->peer, row));
 		return;
 	}
 	if (!is_due(check->peer, row))
-		fail_msg("%s is not for %s since %u", got->head, check->peer->uid,
+		fail_msg("%s is not for %s from %u on", message->head, check->peer->uid,
 			check->peer->start);
 	if (check->seen[id])
-		fail_msg("%lld comes twice", (long long)id);
+		fail_msg("%lld arrives twice", (long long)id);
 	assert_int_equal(strncmp(rest + 1, row->type, strlen(row->type)), 0);
-	assert_true(got->len >= row->len);
+	assert_true(message->len >= row->len);
 	check->seen[id] = true;
 	check->n_seen++;
 	check_order(check, row);
@@ -406,28 +402,41 @@ static void check_event(struct check *check, const struct got *got)
 		check->last_commit = row->commit;
 }
 
-/* The stream has come to exactly that position. */
-static void check_position(struct check *check, unsigned at, const char *what)
+/* The stream has all events up to that position, and none after it. */
+static void check_position(struct check *check, unsigned at, const char *label)
 {
-	if (check->peer->shaken)
+	if (check->peer->rewound)
 		return;
 	assert_true(at <= model.journal.commits);
 	assert_true(at >= check->peer->start);
 	if (check->last_commit > at)
-		fail_msg("%s comes after an event of %u", what, check->last_commit);
+		fail_msg("%s comes after an event of %u", label, check->last_commit);
 	if (check->n_seen != check->due[at])
-		fail_msg("%zu of %u events before %s", check->n_seen, check->due[at], what);
+		fail_msg("%zu of %u events before %s", check->n_seen, check->due[at], label);
 }
 
-static void check_published(struct check *check, const struct got *got)
+static void check_uid(const struct check *check, const char *text)
+{
+	size_t len = strlen(check->peer->uid);
+	assert_memory_equal(text, check->peer->uid, len);
+	assert_int_equal(text[len], ' ');
+}
+
+static void check_publish(struct check *check, const struct received *message)
 {
 	char *rest;
-	size_t n = strtoul(got->head + 2, &rest, 10);
-	size_t len = strlen(check->peer->uid);
+	size_t n = strtoul(message->head + 2, &rest, 10);
 	assert_false(check->published[n]);
 	check->published[n] = true;
-	assert_int_equal(strncmp(rest + 1, check->peer->uid, len), 0);
-	assert_int_equal(rest[1 + len], ' ');
+	check_uid(check, rest + 1);
+}
+
+static void check_answer(struct check *check, const struct received *message)
+{
+	char *rest;
+	unsigned at = (unsigned)strtoul(strchr(message->head + 2, ' '), &rest, 10);
+	check_position(check, at, message->head);
+	check_uid(check, rest + 1);
 }
 
 static unsigned cursor_number(const char *text)
@@ -437,37 +446,36 @@ static unsigned cursor_number(const char *text)
 	return n;
 }
 
-static void check_control(struct check *check, const struct got *got, bool first)
+static void check_control(struct check *check, const struct received *message, bool first)
 {
 	assert_int_equal(check->peer->protocol, V1);
-	const char *cursor = strstr(got->head, "\"cursor\":\"");
-	bool hello = strstr(got->head, "\"op\":\"hello\"");
+	const char *cursor = strstr(message->head, "\"cursor\":\"");
+	bool hello = strstr(message->head, "\"op\":\"hello\"");
 	assert_int_equal(first, hello);
 	if (cursor)
-		check_position(check, cursor_number(cursor), got->head);
+		check_position(check, cursor_number(cursor), message->head);
 	else
-		assert_true(strstr(got->head, "\"op\":\"error\"") ||
-			    strstr(got->head, "\"op\":\"ack\"") ||
-			    strstr(got->head, "\"op\":\"reset\""));
+		assert_true(strstr(message->head, "\"op\":\"error\"") ||
+			    strstr(message->head, "\"op\":\"ack\"") ||
+			    strstr(message->head, "\"op\":\"reset\""));
 }
 
-static void check_message(struct check *check, const struct got *got, bool first)
+static void check_message(struct check *check, const struct received *message, bool first)
 {
-	if (first && check->peer->protocol == V1 && got->head[0] != '{')
-		fail_msg("%s comes before hello", got->head);
-	switch (got->head[0]) {
+	if (first && check->peer->protocol == V1 && message->head[0] != '{')
+		fail_msg("%s comes before hello", message->head);
+	switch (message->head[0]) {
 	case 'E':
-		check_event(check, got);
+		check_event(check, message);
 		break;
 	case 'I':
-		check_position(
-			check, (unsigned)strtoul(strchr(got->head + 2, ' '), NULL, 10), got->head);
+		check_answer(check, message);
 		break;
 	case 'P':
-		check_published(check, got);
+		check_publish(check, message);
 		break;
 	default:
-		check_control(check, got, first);
+		check_control(check, message, first);
 	}
 }
 
@@ -477,13 +485,13 @@ static void check_peer(const struct peer *peer)
 	struct check check = {
 		.peer = peer,
 		.due = count_due(peer),
-		.latest = xcalloc(model.journal.commits + 2, sizeof(*check.latest)),
+		.max_id = xcalloc(model.journal.commits + 2, sizeof(*check.max_id)),
 		.seen = xcalloc(model.journal.n_rows + 1, sizeof(*check.seen)),
 		.published = xcalloc(model.n_published + 1, sizeof(*check.published)),
 	};
-	for (size_t i = 0; i < conn->n_got; i++)
-		check_message(&check, &conn->got[i], i == 0);
-	if (peer->here && !conn->broken) {
+	for (size_t i = 0; i < conn->n_received; i++)
+		check_message(&check, &conn->received[i], i == 0);
+	if (peer->joined && !conn->broken) {
 		check_position(&check, model.journal.commits, "the end");
 		assert_false(conn->in_message);
 		assert_int_equal(conn->closed, 0);
@@ -491,7 +499,7 @@ static void check_peer(const struct peer *peer)
 		assert_int_equal(conn->client->reader.queued, 0);
 	}
 	free(check.due);
-	free(check.latest);
+	free(check.max_id);
 	free(check.seen);
 	free(check.published);
 }
@@ -500,19 +508,19 @@ static void check_peer(const struct peer *peer)
 
 static void begin(uint64_t seed)
 {
-	static const int64_t buffers[] = {4096, 16384, 262144};
+	static const int64_t send_buffers[] = {4096, 16384, 262144};
 	model = (struct model){.random = seed * 0x9E3779B97F4A7C15u + 1};
 	model.settings = (struct settings){.slow_timeout = 60000};
-	model.settings.send_buffer = buffers[below(COUNT(buffers))];
+	model.settings.send_buffer = RANDOM_OF(send_buffers);
 	model.settings.ping_interval = chance(50) ? 0 : INT64_MAX;
-	model.aborts = chance(70) ? below(10) : 0;
-	model.clogs = below(100);
+	model.aborts = chance(70) ? random_below(10) : 0;
+	model.congestions = random_below(100);
 	model.bulk = chance(20) ? 6 : 0;
 	model.large = chance(15) ? 10 : 0;
 	if (model.large)
 		model.aborts = 10;
 	model.rewinds = chance(20) ? 20 : 0;
-	model.n_uids = 1 + below(COUNT(uids));
+	model.n_uids = 1 + random_below(LENGTH(uids));
 	model.hub = hub_create(&model.settings);
 	model.peers = xcalloc(MAX_PEERS, sizeof(*model.peers));
 	fake_journal_init(&model.journal, model.hub);
@@ -533,7 +541,7 @@ static void run(uint64_t seed)
 {
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
 	begin(seed);
-	for (unsigned n = 100 + below(400); n; n--)
+	for (unsigned n = 100 + random_below(400); n; n--)
 		operate();
 	settle();
 	for (size_t i = 0; i < model.n_peers; i++)
@@ -541,9 +549,8 @@ static void run(uint64_t seed)
 	end();
 }
 
-static void every_stream_is_what_the_journal_holds(void **state)
+static void test_hub_model_random_operations(void **state)
 {
-	(void)state;
 	unsigned long long first = FIRST_SEED, count = SEEDS;
 	const char *seeds = getenv("PGCAST_MODEL_SEEDS");
 	if (seeds)
@@ -555,7 +562,7 @@ static void every_stream_is_what_the_journal_holds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_stream_is_what_the_journal_holds),
+		cmocka_unit_test(test_hub_model_random_operations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

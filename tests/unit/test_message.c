@@ -19,9 +19,8 @@ static void refuse(const char *text, size_t len, const char *why)
 	assert_non_null(strstr(error, why));
 }
 
-static void init_is_read(void **state)
+static void test_message_init(void **state)
 {
-	(void)state;
 	struct message message;
 	parse(&message, " {\"cmd\":\"init\",\"type\":\"log\",\"more\":[1,{}],\"ref\":1} ");
 	assert_int_equal(message.command, COMMAND_INIT);
@@ -31,9 +30,8 @@ static void init_is_read(void **state)
 	assert_null(message.type);
 }
 
-static void what_is_absent_is_null(void **state)
+static void test_message_absent_members_are_null(void **state)
 {
-	(void)state;
 	struct message message;
 	parse(&message, "{\"cmd\":\"dance\"}");
 	assert_int_equal(message.command, COMMAND_UNKNOWN);
@@ -42,12 +40,11 @@ static void what_is_absent_is_null(void **state)
 	message_clear(&message);
 }
 
-static void ref_may_be_anything(void **state)
+static void test_message_ref_may_be_any_json(void **state)
 {
-	(void)state;
 	const char *refs[] = {
 		"null", "true", "\"a/\\\"b\"", "1.50", "-7", "[1,{\"x\":null}]", "{}"};
-	for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
+	for (size_t i = 0; i < LENGTH(refs); i++) {
 		struct message message;
 		char *text = xasprintf("{\"cmd\":\"init\",\"type\":\"log\",\"ref\":%s}", refs[i]);
 		parse(&message, text);
@@ -64,9 +61,8 @@ static void ref_may_be_anything(void **state)
 
 #define REFUSE(text, why) refuse(text, sizeof(text) - 1, why)
 
-static void what_is_not_a_command_is_refused(void **state)
+static void test_message_malformed_is_refused(void **state)
 {
-	(void)state;
 	REFUSE("", "must be a JSON object");
 	REFUSE("hello", "must be a JSON object");
 	REFUSE("{\"cmd\":\"init\"", "must be a JSON object");
@@ -88,9 +84,8 @@ static void what_is_not_a_command_is_refused(void **state)
 	REFUSE("{\"cmd\":\"init\",\"type\":\"l\\u0000g\"}", "\"type\"");
 }
 
-static void deep_nesting_is_refused(void **state)
+static void test_message_nested_deeply_is_refused(void **state)
 {
-	(void)state;
 	size_t depth = 100000;
 	char *text = xmalloc(depth + 1);
 	memset(text, '[', depth);
@@ -100,10 +95,9 @@ static void deep_nesting_is_refused(void **state)
 	free(text);
 }
 
-/* Every start of a message, and every message with one byte changed, is read or refused. */
-static void broken_messages_do_no_harm(void **state)
+/* All prefixes of a message are refused; with one byte changed, it is read or refused. */
+static void test_message_with_a_changed_byte_is_read_or_refused(void **state)
 {
-	(void)state;
 	const char good[] =
 		"{\"cmd\":\"init\",\"type\":\"l\\u00e9g\",\"ref\":[-1.5e3,{\"a\":null}]}";
 	size_t len = sizeof good - 1, read = 0;
@@ -133,9 +127,8 @@ static void broken_messages_do_no_harm(void **state)
 		free(text_);                                                                       \
 	} while (0)
 
-static void control_messages_have_the_contracts_form(void **state)
+static void test_control_messages(void **state)
 {
-	(void)state;
 	ASSERT_TEXT(message_hello("u\"1", "c/1", true, "0.1.0"),
 		"{\"type\":\"pgcast\",\"op\":\"hello\",\"uid\":\"u\\\"1\",\"cursor\":\"c/1\","
 		"\"resumed\":true,\"version\":\"0.1.0\"}");
@@ -162,9 +155,8 @@ static void check_channel(const char *payload, const char *want_uid, const char 
 	free(uid);
 }
 
-static void a_payload_goes_to_its_uid(void **state)
+static void test_channel_payload_has_a_uid(void **state)
 {
-	(void)state;
 	check_channel("{\"uid\":\"u1\",\"n\":[1, 2]}", "u1", "{\"uid\":\"u1\",\"n\":[1,2]}");
 	check_channel("{\"uid\":42}", "42", "{\"uid\":42}");
 	check_channel("{\"uid\":1.50}", "1.50", "{\"uid\":1.50}");
@@ -172,15 +164,14 @@ static void a_payload_goes_to_its_uid(void **state)
 		"{\"uid\":18446744073709551614}");
 }
 
-/* A uid of many digits must not become another one. */
-static void a_payload_without_a_uid_goes_nowhere(void **state)
+/* Among them numbers that json-c would change. */
+static void test_channel_payload_invalid_is_refused(void **state)
 {
-	(void)state;
 	const char *payloads[] = {"", "u1", "{\"n\":1}", "{\"uid\":null}", "{\"uid\":true}",
 		"{\"uid\":[1]}", "{\"uid\":\"a\\u0000b\"}", "[{\"uid\":\"u1\"}]", "{\"uid\":\"u1\"",
 		"{\"uid\":123456789012345678901}", "{\"uid\":-123456789012345678901}",
 		"{\"uid\":\"u1\",\"n\":00.5}", "{\"uid\":\"u1\",\"n\":1.}"};
-	for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+	for (size_t i = 0; i < LENGTH(payloads); i++) {
 		char *uid;
 		if (message_channel("jobs", payloads[i], &uid))
 			fail_msg("accepted: %s", payloads[i]);
@@ -191,15 +182,15 @@ static void a_payload_without_a_uid_goes_nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(init_is_read),
-		cmocka_unit_test(what_is_absent_is_null),
-		cmocka_unit_test(ref_may_be_anything),
-		cmocka_unit_test(what_is_not_a_command_is_refused),
-		cmocka_unit_test(deep_nesting_is_refused),
-		cmocka_unit_test(broken_messages_do_no_harm),
-		cmocka_unit_test(control_messages_have_the_contracts_form),
-		cmocka_unit_test(a_payload_goes_to_its_uid),
-		cmocka_unit_test(a_payload_without_a_uid_goes_nowhere),
+		cmocka_unit_test(test_message_init),
+		cmocka_unit_test(test_message_absent_members_are_null),
+		cmocka_unit_test(test_message_ref_may_be_any_json),
+		cmocka_unit_test(test_message_malformed_is_refused),
+		cmocka_unit_test(test_message_nested_deeply_is_refused),
+		cmocka_unit_test(test_message_with_a_changed_byte_is_read_or_refused),
+		cmocka_unit_test(test_control_messages),
+		cmocka_unit_test(test_channel_payload_has_a_uid),
+		cmocka_unit_test(test_channel_payload_invalid_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,9 +2,8 @@
 
 #include "origin.h"
 
-static void pages_of_the_same_host_may_connect(void **state)
+static void test_origin_same_host_is_allowed(void **state)
 {
-	(void)state;
 	assert_true(origin_allowed(NULL, "a.example", ""));
 	assert_true(origin_allowed("http://a.example", "a.example:8081", ""));
 	assert_true(origin_allowed("https://A.Example:3000", "a.example", ""));
@@ -18,9 +17,8 @@ static void pages_of_the_same_host_may_connect(void **state)
 	assert_false(origin_allowed("http://a.example", NULL, ""));
 }
 
-static void listed_origins_stand_in_place_of_the_same_host(void **state)
+static void test_origin_list_replaces_the_same_host(void **state)
 {
-	(void)state;
 	const char *list = "https://*.example.com, https://b.org:* c.org";
 	assert_true(origin_allowed("https://x.example.com", "a", list));
 	assert_true(origin_allowed("https://x.y.EXAMPLE.com", "a", list));
@@ -37,9 +35,8 @@ static void listed_origins_stand_in_place_of_the_same_host(void **state)
 	assert_true(origin_allowed("null", "a", "null"));
 }
 
-static void a_token_is_found_in_a_header(void **state)
+static void test_header_list_has_whole_tokens(void **state)
 {
-	(void)state;
 	assert_true(header_list_has("pgcast.v1", "pgcast.v1"));
 	assert_true(header_list_has("bearer.x, pgcast.v1", "pgcast.v1"));
 	assert_false(header_list_has("pgcast.v10,xpgcast.v1", "pgcast.v1"));
@@ -49,9 +46,9 @@ static void a_token_is_found_in_a_header(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pages_of_the_same_host_may_connect),
-		cmocka_unit_test(listed_origins_stand_in_place_of_the_same_host),
-		cmocka_unit_test(a_token_is_found_in_a_header),
+		cmocka_unit_test(test_origin_same_host_is_allowed),
+		cmocka_unit_test(test_origin_list_replaces_the_same_host),
+		cmocka_unit_test(test_header_list_has_whole_tokens),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

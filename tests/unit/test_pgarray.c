@@ -12,7 +12,7 @@ static void expect(struct pgarray *array, const char *text)
 	pgarray_free(array);
 }
 
-static void nothing_is_braces(void **state)
+static void test_pgarray_empty(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -20,7 +20,7 @@ static void nothing_is_braces(void **state)
 	expect(&array, "{}");
 }
 
-static void elements_are_quoted_and_stand_between_commas(void **state)
+static void test_pgarray_elements_are_quoted(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -32,7 +32,7 @@ static void elements_are_quoted_and_stand_between_commas(void **state)
 	expect(&array, "{\"u1\",\"two words\",\"null\",\"{a,b}\"}");
 }
 
-static void quotes_and_backslashes_mean_themselves(void **state)
+static void test_pgarray_quotes_and_backslashes_are_escaped(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -42,7 +42,7 @@ static void quotes_and_backslashes_mean_themselves(void **state)
 	expect(&array, "{\"a\\\"b\\\\c'd\",\"\\\\\\\"\"}");
 }
 
-static void no_text_is_null_and_an_empty_one_is_not(void **state)
+static void test_pgarray_null_differs_from_empty(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -53,7 +53,7 @@ static void no_text_is_null_and_an_empty_one_is_not(void **state)
 	expect(&array, "{null,\"\",null}");
 }
 
-static void numbers_of_any_size_are_whole(void **state)
+static void test_pgarray_integers_are_exact(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -64,7 +64,7 @@ static void numbers_of_any_size_are_whole(void **state)
 	expect(&array, "{0,-9223372036854775808,9223372036854775807}");
 }
 
-static void many_elements_fit(void **state)
+static void test_pgarray_many_elements(void **state)
 {
 	(void)state;
 	struct pgarray array;
@@ -79,12 +79,12 @@ static void many_elements_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_braces),
-		cmocka_unit_test(elements_are_quoted_and_stand_between_commas),
-		cmocka_unit_test(quotes_and_backslashes_mean_themselves),
-		cmocka_unit_test(no_text_is_null_and_an_empty_one_is_not),
-		cmocka_unit_test(numbers_of_any_size_are_whole),
-		cmocka_unit_test(many_elements_fit),
+		cmocka_unit_test(test_pgarray_empty),
+		cmocka_unit_test(test_pgarray_elements_are_quoted),
+		cmocka_unit_test(test_pgarray_quotes_and_backslashes_are_escaped),
+		cmocka_unit_test(test_pgarray_null_differs_from_empty),
+		cmocka_unit_test(test_pgarray_integers_are_exact),
+		cmocka_unit_test(test_pgarray_many_elements),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,6 @@ static struct users *users;
 
 static void test_users_are_freed_with_their_last_client(void **state)
 {
-	(void)state;
 	assert_null(users_find(users, "v"));
 	struct user *first = users_acquire(users, "v"), *second = users_acquire(users, "v");
 	assert_ptr_equal(first, second);
@@ -24,59 +23,54 @@ static void test_users_are_freed_with_their_last_client(void **state)
 
 static void test_users_differ_in_any_byte_of_the_uid(void **state)
 {
-	(void)state;
 	static const char *const uids[] = {"", "u", "u11", "U1", "u1 ", "\xC3\xA9"};
-	struct user *six[6];
-	for (size_t i = 0; i < 6; i++)
-		six[i] = users_acquire(users, uids[i]);
-	for (size_t i = 0; i < 6; i++) {
-		assert_ptr_equal(users_find(users, uids[i]), six[i]);
-		assert_string_equal(six[i]->uid, uids[i]);
+	struct user *found[LENGTH(uids)];
+	for (size_t i = 0; i < LENGTH(uids); i++)
+		found[i] = users_acquire(users, uids[i]);
+	for (size_t i = 0; i < LENGTH(uids); i++) {
+		assert_ptr_equal(users_find(users, uids[i]), found[i]);
+		assert_string_equal(found[i]->uid, uids[i]);
 	}
-	for (size_t i = 0; i < 6; i++)
-		users_release(users, &six[i]);
+	for (size_t i = 0; i < LENGTH(uids); i++)
+		users_release(users, &found[i]);
+}
+
+static const char *numbered_uid(size_t n)
+{
+	static char uid[16];
+	snprintf(uid, sizeof(uid), "m%zu", n);
+	return uid;
 }
 
 static void test_users_table_grows(void **state)
 {
-	(void)state;
-	enum { MANY = 5000 };
-	static struct user *many[MANY];
-	char uid[16];
-	for (int i = 0; i < MANY; i++) {
-		snprintf(uid, sizeof(uid), "m%d", i);
-		many[i] = users_acquire(users, uid);
-	}
-	assert_int_equal(users_count(users), MANY);
-	for (int i = 0; i < MANY; i++) {
-		snprintf(uid, sizeof(uid), "m%d", i);
-		assert_ptr_equal(users_find(users, uid), many[i]);
-	}
-	size_t walked = 0;
+	static struct user *many[5000];
+	for (size_t i = 0; i < LENGTH(many); i++)
+		many[i] = users_acquire(users, numbered_uid(i));
+	assert_int_equal(users_count(users), LENGTH(many));
+	for (size_t i = 0; i < LENGTH(many); i++)
+		assert_ptr_equal(users_find(users, numbered_uid(i)), many[i]);
+	size_t listed = 0;
 	list_for_each (it, users_list(users))
-		walked++;
-	assert_int_equal(walked, MANY);
-	for (int i = 0; i < MANY; i += 2)
+		listed++;
+	assert_int_equal(listed, LENGTH(many));
+	for (size_t i = 0; i < LENGTH(many); i += 2)
 		users_release(users, &many[i]);
-	for (int i = 0; i < MANY; i++) {
-		snprintf(uid, sizeof(uid), "m%d", i);
-		assert_ptr_equal(users_find(users, uid), many[i]);
-	}
-	for (int i = 1; i < MANY; i += 2)
+	for (size_t i = 0; i < LENGTH(many); i++)
+		assert_ptr_equal(users_find(users, numbered_uid(i)), many[i]);
+	for (size_t i = 1; i < LENGTH(many); i += 2)
 		users_release(users, &many[i]);
 	assert_int_equal(users_count(users), 0);
 }
 
 static int set_up(void **state)
 {
-	(void)state;
 	users = users_create();
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	(void)state;
 	users_destroy(&users);
 	return 0;
 }

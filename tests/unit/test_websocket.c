@@ -6,7 +6,7 @@
 #include "protocol.h"
 #include "websocket.h"
 
-/* What a browser makes of the bytes; checks each header on the way. */
+/* The bytes as a browser decodes them. */
 struct decoded {
 	char *text;
 	size_t len, messages, frames;
@@ -48,26 +48,25 @@ static void check_round_trip(size_t len, size_t want_frames)
 		text[i] = (char)('a' + i % 26);
 	text[len] = '\0';
 	struct block *block = websocket_text(text, len);
-	struct decoded got = {0};
+	struct decoded decoded = {0};
 	for (size_t at = 0; at < block->len; at += block->slice) {
 		size_t rest = block->len - at;
-		decode(&got, block->bytes + at, rest < block->slice ? rest : block->slice);
+		decode(&decoded, block->bytes + at, rest < block->slice ? rest : block->slice);
 	}
-	assert_int_equal(got.len, len);
-	assert_string_equal(got.text, text);
-	assert_int_equal(got.messages, 1);
-	assert_int_equal(got.frames, want_frames);
-	assert_false(got.open);
-	free(got.text);
+	assert_int_equal(decoded.len, len);
+	assert_string_equal(decoded.text, text);
+	assert_int_equal(decoded.messages, 1);
+	assert_int_equal(decoded.frames, want_frames);
+	assert_false(decoded.open);
+	free(decoded.text);
 	free(text);
 	block_unref(&block);
 }
 
-static void a_message_of_any_length_arrives_whole(void **state)
+static void test_text_of_any_length_arrives_whole(void **state)
 {
-	(void)state;
 	const size_t one_frame[] = {0, 1, 125, 126, 127, 65534, WEBSOCKET_FRAGMENT_MAX};
-	for (size_t i = 0; i < sizeof one_frame / sizeof *one_frame; i++)
+	for (size_t i = 0; i < LENGTH(one_frame); i++)
 		check_round_trip(one_frame[i], 1);
 	check_round_trip(WEBSOCKET_FRAGMENT_MAX + 1, 2);
 	check_round_trip(2 * WEBSOCKET_FRAGMENT_MAX, 2);
@@ -75,9 +74,8 @@ static void a_message_of_any_length_arrives_whole(void **state)
 	check_round_trip(1 << 20, 17);
 }
 
-static void a_short_block_goes_out_in_one(void **state)
+static void test_text_short_is_one_write(void **state)
 {
-	(void)state;
 	struct block *block = websocket_text("hello", 5);
 	assert_int_equal(block->len, 7);
 	assert_int_equal(block->slice, 7);
@@ -87,9 +85,8 @@ static void a_short_block_goes_out_in_one(void **state)
 	block_unref(&block);
 }
 
-static void bytes_that_are_not_utf8_are_replaced(void **state)
+static void test_text_that_is_not_utf8_is_repaired(void **state)
 {
-	(void)state;
 	struct block *block = websocket_text("a\xFF"
 					     "b",
 		3);
@@ -101,45 +98,32 @@ static void bytes_that_are_not_utf8_are_replaced(void **state)
 	block_unref(&block);
 }
 
-static void joined_blocks_are_written_in_one(void **state)
+static void test_block_join_is_one_write(void **state)
 {
-	(void)state;
 	struct block *parts[] = {
 		websocket_text("one", 3), websocket_text("", 0), websocket_text("two", 3)};
 	struct block *joined = block_join(parts, 3);
 	for (size_t i = 0; i < 3; i++)
 		block_unref(&parts[i]);
-	struct decoded got = {0};
-	decode(&got, joined->bytes, joined->len);
+	struct decoded decoded = {0};
+	decode(&decoded, joined->bytes, joined->len);
 	assert_int_equal(joined->slice, joined->len);
-	assert_int_equal(got.messages, 3);
-	assert_string_equal(got.text, "onetwo");
-	free(got.text);
+	assert_int_equal(decoded.messages, 3);
+	assert_string_equal(decoded.text, "onetwo");
+	free(decoded.text);
 	block_unref(&joined);
 }
 
-static void the_last_reference_frees(void **state)
+static void test_close_has_code_and_reason(void **state)
 {
-	(void)state;
-	struct block *block = websocket_text("x", 1), *second = block_ref(block);
-	block_unref(&block);
-	assert_null(block);
-	assert_int_equal(second->bytes[2], 'x');
-	block_unref(&second);
-}
-
-static void close_has_code_and_reason(void **state)
-{
-	(void)state;
 	unsigned char out[PROTOCOL_CONTROL_MAX];
 	assert_int_equal(websocket_close(out, 4400, "uid missing"), 15);
 	assert_memory_equal(out, "\x88\x0D\x11\x30uid missing", 15);
 	assert_int_equal(websocket_close(out, 1000, ""), 4);
 }
 
-static void a_long_close_reason_is_cut_between_characters(void **state)
+static void test_close_reason_is_cut_between_characters(void **state)
 {
-	(void)state;
 	unsigned char out[PROTOCOL_CONTROL_MAX];
 	char reason[201] = {0};
 	memset(reason, 'r', 200);
@@ -153,13 +137,12 @@ static void a_long_close_reason_is_cut_between_characters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_message_of_any_length_arrives_whole),
-		cmocka_unit_test(a_short_block_goes_out_in_one),
-		cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
-		cmocka_unit_test(joined_blocks_are_written_in_one),
-		cmocka_unit_test(the_last_reference_frees),
-		cmocka_unit_test(close_has_code_and_reason),
-		cmocka_unit_test(a_long_close_reason_is_cut_between_characters),
+		cmocka_unit_test(test_text_of_any_length_arrives_whole),
+		cmocka_unit_test(test_text_short_is_one_write),
+		cmocka_unit_test(test_text_that_is_not_utf8_is_repaired),
+		cmocka_unit_test(test_block_join_is_one_write),
+		cmocka_unit_test(test_close_has_code_and_reason),
+		cmocka_unit_test(test_close_reason_is_cut_between_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,7 @@ static void test_wheel_due_at_tick(void **state)
 		assert_int_equal(timers[i].fired_at, 1000 + after[i]);
 }
 
-static void test_wheel_past_deadline_is_due_next(void **state)
+static void test_wheel_late_deadline_is_due_next(void **state)
 {
 	(void)state;
 	struct timer timer = {0};
@@ -99,7 +99,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wheel_due_at_tick),
-		cmocka_unit_test(test_wheel_past_deadline_is_due_next),
+		cmocka_unit_test(test_wheel_late_deadline_is_due_next),
 		cmocka_unit_test(test_wheel_moved_and_removed_entries),
 		cmocka_unit_test(test_wheel_callback_may_remove_and_set),
 		cmocka_unit_test(test_wheel_long_pause_loses_none),

@@ -9,3 +9,5 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof(*(array)))

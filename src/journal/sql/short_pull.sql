@@ -1,0 +1,30 @@
+-- The same as pull.sql in half the time, for a position at which no transaction was in progress:
+-- new is everything above m. Events that others have written and not committed are read in vain.
+-- parameters: position
+-- prepared
+with events as materialized (
+  select * from pgcast.event e
+   where e.xid > split_part(:'position', '.', 4)::xid8
+     and e.xid < pg_snapshot_xmax(pg_current_snapshot())),
+ends as materialized (
+  select coalesce((
+         select concat_ws('.', split_part(:'position', '.', 1), t.id,
+                          round(extract(epoch from t.at) * 1000000)::int8, t.xid)
+                || coalesce((select string_agg('.' || (t.xid::text::int8 - x::text::int8), ''
+                                               order by x desc)
+                               from pg_snapshot_xip(pg_current_snapshot()) x where x < t.xid), '')
+           from (select e.xid, e.id, e.at from events e order by e.xid desc, e.id desc limit 1) t),
+         :'position') as position)
+select null::int8 as id, null::text, null::bool, null::text, null::text, w.position,
+       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()),
+       pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot())
+  from ends w
+union all
+select e.id, e.uid, e.broadcast, e.type,
+       '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
+       || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+       || '","data":' || coalesce(e.data::text, 'null')
+       || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
+       null, null, null
+  from events e
+ order by id nulls first;

@@ -1,0 +1,26 @@
+-- Where the journal ends: the row with the position of a pull without events.
+-- With `standby` set, for a standby: see pull.sql.
+with newest as materialized (
+  select e.xid, e.id, e.at from pgcast.event e
+   where e.xid < pg_snapshot_xmax(pg_current_snapshot())
+   order by e.xid desc, e.id desc limit 1),
+running as materialized (
+\if :{?standby}
+  select x.xid from (
+         select g::text::xid8 as xid from newest t cross join generate_series(
+                pg_snapshot_xmin(pg_current_snapshot())::text::int8, t.xid::text::int8 - 1) g) x
+   where not exists (select from pgcast.event e where e.xid = x.xid offset 0)
+\else
+  select x as xid from pg_snapshot_xip(pg_current_snapshot()) x
+\endif
+)
+-- Pruned events have been delivered: the position is never before the end of these.
+select null::int8, null::text, null::bool, null::text, null::text,
+       case when t.xid > g.pruned_xid
+            then concat_ws('.', s.epoch, t.id, round(extract(epoch from t.at) * 1000000)::int8, t.xid)
+            else concat_ws('.', s.epoch, g.pruned_id, 0, g.pruned_xid) end
+       || coalesce((select string_agg('.' || (t.xid::text::int8 - x.xid::text::int8), ''
+                                      order by x.xid desc)
+                      from running x where x.xid < t.xid), ''),
+       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()), false
+  from pgcast.meta s cross join pgcast.rotation g left join newest t on true;
