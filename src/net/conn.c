@@ -363,7 +363,7 @@ static void check_ping(struct conn *conn)
 	uint64_t interval = (uint64_t)conns->settings->ping_interval, silent = silent_ms(conn);
 	if (transport_congested(conn) || (conn->ping_sent && peer_is_draining(conn))) {
 		set_deadline(conn, (uint64_t)conns->settings->ping_timeout);
-	} else if (conn->ping_sent && has_unread_bytes(conn)) {
+	} else if (conn->ping_sent && has_pending_bytes(conn)) {
 		set_deadline(conn, conns->tick_ms); /* we were late, and the pong may be there */
 	} else if (conn->ping_sent) {
 		metric_add(METRIC_PING_TIMEOUTS, 1);
