@@ -83,7 +83,8 @@ def walk(lane, words, totals):
         except Exception as error:  # a defect of this program
             output, passed, failed = repr(error), 0, 1
         with printing:
-            print(output if failed else "", f"{name}: {passed} passed, {failed} failed",
+            print(output if failed else "", end="")
+            print(f"{name}: {passed} passed, {failed} failed",
                   f"({time.monotonic() - began:.0f} s)", flush=True)
             totals[0] += passed
             totals[1] += failed

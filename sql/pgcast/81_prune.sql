@@ -46,7 +46,7 @@ comment on function pgcast.prune(interval) is
 $$Drops journal entries that have been visible for longer than keep, one of three tables at a time, so
 that some stay for up to twice as long; cursors from before them are refused with reset. Bridges call
 it once a prune_interval; calling it by hand is harmless. Returns the number of entries that it dropped.
-Waits at most 100 ms for any lock, and then does less; writers do not wait.$$;
+Waits up to 100 ms for any lock, and then does less; writers do not wait.$$;
 
 create or replace function pgcast.empty_table(journal_table int, settled xid8) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp

@@ -1,7 +1,7 @@
 -- ---- upgrade from version 2 to 3 --------------------------------------------------------------
 
--- A step renames and drops what later parts do not replace. Writers wait during it: it must not
--- rewrite or index the journal. Grants survive, since tables and the view keep their identity.
+-- A step renames and drops objects that later parts do not replace. Writers wait during it: it must
+-- not rewrite or index the journal. Tables and the view are renamed, so that grants survive.
 do $step$
 declare
 	c record;

@@ -57,8 +57,7 @@ async def test_shared_port_spreads_clients(pair, database):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1012), (signal.SIGKILL, 1006)])
-async def test_shared_port_clients_resume_on_other_process(
-        pair, database, number, code):
+async def test_shared_port_clients_resume_on_other_process(pair, database, number, code):
     first, second = pair
     first.expected = 0 if number == signal.SIGTERM else -number
     clients, received, codes = [], [], []

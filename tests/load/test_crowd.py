@@ -14,7 +14,7 @@ RECEIVE_BUFFER = 64 << 10
 @pytest.mark.parametrize("uids", [1, CLIENTS], ids=["one_uid", "a_uid_each"])
 def test_crowd_receives_every_event_once(start, database, uids):
     database.execute("create table tick(uid text, n int)", "select pgcast.watch('tick')")
-    bridge = start(database, max_clients_per_uid=CLIENTS,
+    bridge = start(database, max_clients_per_uid=CLIENTS, ping_timeout="1min",
                    through=["/usr/bin/prlimit", "--nofile=8192:"])
     each = EVENTS // uids
     step = max(1, 1000 // uids)

@@ -273,6 +273,7 @@ class Bridge:
     """A running daemon."""
 
     expected = 0  # exit code at the end of the test
+    stopping = False  # it has had a signal to stop; another one would end it at once
 
     def __init__(self, database, *, user="bridge", env=None, through=(), descriptors=(),
                  **settings):
@@ -391,6 +392,7 @@ class Bridge:
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
+        self.stopping |= number in (signal.SIGTERM, signal.SIGINT)
 
     def wait(self):
         code = self.process.wait(TIMEOUT)
@@ -398,7 +400,7 @@ class Bridge:
         return code
 
     def stop(self):
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self.stopping:
             self.signal()
         try:
             return self.wait()
