@@ -14,6 +14,8 @@ begin
 				hint = format('A uid has up to %s bytes, data up to %s.',
 					pgcast.constant('max_uid_bytes'), pgcast.constant('max_json_bytes'));
 	end if;
+	-- Before the event''s id is drawn, as in a trigger: see pgcast.low_id.
+	perform pg_current_xact_id();
 	insert into pgcast.event (uid, broadcast, type, op, data, journal_table)
 	select publish.uid, publish.uid is null, publish.type, 'publish', publish.data, g.current
 	from pgcast.rotation g;

@@ -5,6 +5,52 @@ language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$ select m.schema_version from pgcast.meta m $$;
 comment on function pgcast.schema_version() is 'The version of these objects, for bridges to compare';
 
+create or replace function pgcast.from_utf8(bytes bytea) returns text
+language plpgsql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+begin
+	return convert_from(bytes, 'UTF8');
+exception when untranslatable_character or character_not_in_repertoire then
+	return null;
+end
+$$;
+comment on function pgcast.from_utf8(bytea) is
+	'A text from its UTF-8 form; NULL, which equals nothing, when this database''s encoding can''t hold it';
+
+-- A transaction above m that is not delivered may have drawn ids below the anchor only if it was in
+-- progress when the position was taken. There were at most so many of those as the server has
+-- connections and prepared transactions, and they are the first ones above m. Ranges are cut at the
+-- transactions in progress now, whose events would be read in vain.
+create or replace function pgcast.low_id(m xid8, open xid8[], anchor bigint) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+	with recursive running as materialized (
+		select array(select x from pg_snapshot_xip(pg_current_snapshot()) x
+			where x > low_id.m order by x limit 16) as xids
+	), first(xid, id, hi, n) as (
+		select e.xid, e.id, r.hi, 1
+		from running cross join unnest(low_id.m || running.xids,
+			running.xids || pg_snapshot_xmax(pg_current_snapshot())) r(lo, hi)
+		cross join lateral (select e.xid, e.id from pgcast.event e
+			where e.xid > r.lo and e.xid < r.hi order by e.xid, e.id limit 1) e
+		union all
+		select e.xid, e.id, f.hi, f.n + 1
+		from first f
+		cross join lateral (select e.xid, e.id from pgcast.event e
+			where e.xid > f.xid and e.xid < f.hi order by e.xid, e.id limit 1) e
+		where f.n < current_setting('max_connections')::int
+			+ current_setting('max_prepared_transactions')::int
+	)
+	select least(low_id.anchor, (select min(f.id) - 1 from first f), (
+		select min(e.id) - 1 from unnest(low_id.open) o
+		cross join lateral (select e.id from pgcast.event e
+			where e.xid = o order by e.xid, e.id limit 1) e
+		where o <> all (array(select pg_snapshot_xip(pg_current_snapshot())))))
+$$;
+comment on function pgcast.low_id(xid8, xid8[], bigint) is
+	'The id behind which all events are that a position (m, open), given by the event anchor, does not'
+	' have';
+
 create or replace function pgcast.bridge_join() returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -56,24 +56,32 @@ declare
 	data text;
 	max_length int;
 	rows text[];
+	total bigint := 0;
 	r record;
 begin
 	begin
 		execute format('select string_agg(x.data, '','' order by x.place desc), max(length(x.data))'
+			' from (select y.*, sum(length(y.data)) over (order by y.place) as total'
 			' from (select to_json(%s.*)::text as data, row_number() over () as place'
-			' from (%s) n%s) x',
+			' from (%s) n%s) y) x where x.place = 1 or x.total <= %s',
 			case when list is null then 'n' else 'c' end, query,
-			coalesce(' cross join lateral (select ' || list || ') c', ''))
+			coalesce(' cross join lateral (select ' || list || ') c', ''),
+			pgcast.constant('max_json_bytes'))
 		into data, max_length;
 		if max_length <= pgcast.constant('max_json_bytes') or max_length is null then
 			return data;
 		end if;
-	exception when others then
-		null;
+	exception
+		when lock_not_available then
+			raise;
+		when others then
+			null;
 	end;
 	-- A row is too large, probably: read them one by one.
 	for r in execute query loop
 		execute format('select d.data::text from pgcast.describe_%s($1) d', s.number) into data using r;
+		total := total + length(data);
+		exit when total > pgcast.constant('max_json_bytes') and rows is not null;
 		rows := data || rows;
 	end loop;
 	return array_to_string(rows, ',');
@@ -83,7 +91,8 @@ comment on function pgcast.newest(int, text) is
 	'A uid''s newest rows in a watched table as JSON, oldest first, separated by commas';
 
 create or replace function pgcast.init(type text, uid text) returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 declare
 	number int := (select s.number from pgcast.source s where s.type = init.type);
@@ -93,12 +102,16 @@ begin
 	end if;
 	return format('{"type":%s,"op":"init","data":[%s]}', to_json(init.type),
 		pgcast.newest(number, init.uid));
-exception when others then
-	raise warning 'pgcast: init of % failed: %', quote_literal(init.type), sqlerrm
-		using hint = 'Run pgcast.watch again for the table, or pgcast.unwatch.';
-	return null;
+exception
+	when query_canceled or lock_not_available then
+		return 'timeout';
+	when others then
+		raise warning 'pgcast: init of % failed: %', quote_literal(init.type), sqlerrm
+			using hint = 'Run pgcast.watch again for the table, or pgcast.unwatch.';
+		return null;
 end
 $$;
 comment on function pgcast.init(text, text) is
 	'The answer to a client''s init: the uid''s newest rows, up to init_limit, oldest first, as a whole'
-	' message. NULL when the type isn''t watched, or with a warning when the table can''t be read.';
+	' message. NULL when the type isn''t watched, or with a warning when the table can''t be read;'
+	' ''timeout'' when that takes longer than statement_timeout, or the table is locked.';

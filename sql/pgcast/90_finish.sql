@@ -7,7 +7,7 @@ declare
 begin
 	for fn in
 		select p.oid from pg_proc p
-		where p.pronamespace = 'pgcast'::regnamespace and p.proname <> 'schema_version'
+		where p.pronamespace = 'pgcast'::regnamespace and p.proname not in ('schema_version', 'from_utf8', 'low_id')
 			and has_function_privilege('public', p.oid, 'execute')
 	loop
 		execute format('revoke all on function %s from public', fn);

@@ -51,11 +51,11 @@ void audience_start_catchup(struct audience *audience, const struct window *wind
 	audience->catchup = catchup;
 }
 
-void catchup_advance(struct catchup *catchup, struct position *to)
+void catchup_advance(struct catchup *catchup, struct position *to, int64_t after)
 {
 	if (!catchup->window.to)
 		catchup->window.to = position_ref(to);
-	catchup->window.after = catchup->page_last_id;
+	catchup->window.after = after;
 }
 
 static void catchup_destroy(struct catchup **catchup)

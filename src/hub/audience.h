@@ -31,7 +31,7 @@ struct catchup {
 	struct window window;
 	struct catchup **page_owner; /* its entry in hub.page_owners; NULL: no page in this turn */
 	int64_t page_last_id;	     /* of the page's events so far */
-	size_t page_events;
+	int64_t page_upto;	     /* the page has every event up to this id; 0: of the window */
 	const char *reset_reason; /* why the window cannot be read; NULL: it can */
 };
 
@@ -45,8 +45,8 @@ struct audience *audience_get(struct user *user, const struct protocol *protocol
 	const struct window *window);
 /* A live audience catches up with a window from now on. */
 void audience_start_catchup(struct audience *audience, const struct window *window);
-/* The stream has the window up to the page's last event; an open window ends at `to`. */
-void catchup_advance(struct catchup *catchup, struct position *to);
+/* The stream has the window up to the id `after`; an open window ends at `to`. */
+void catchup_advance(struct catchup *catchup, struct position *to, int64_t after);
 /* Frees an audience without members and sets the caller's pointer to NULL. NULL is accepted. */
 void audience_release(struct audience **audience);
 bool same_types(const char *a, const char *b);

@@ -7,10 +7,15 @@
 #include "metrics.h"
 #include "state.h"
 
-/* Events that all pages of a turn share, and the limits of each. */
-#define TURN_PAGE_EVENTS 16384
-#define MIN_PAGE_EVENTS 16
-#define MAX_PAGE_EVENTS 2000
+/* Events of all pages of a turn, and bytes of their JSON. Fewer when turns with pages take long, so that
+ * live events do not wait for them. */
+#define MAX_PAGE_BUDGET 16384
+#define MIN_PAGE_EVENTS 8
+#define TURN_PAGE_BYTES (8u << 20)
+#define MIN_PAGE_BYTES (64u << 10)
+/* Milliseconds of a turn. */
+#define LONG_TURN 150
+#define SHORT_TURN 50
 
 /* A turn with so many pages is followed by a pause in reading pages, of so many ms at most. */
 #define MANY_PAGES 64
@@ -38,18 +43,31 @@ static bool is_ready(const struct audience *audience)
 
 /* ---- planning ---- */
 
-static void add_page(struct hub *hub, struct catchup *catchup)
+/* The index of the window in the plan, added when it is not there; MAX_PLAN_WINDOWS: no room. */
+static size_t find_window(struct hub *hub, const struct window *window)
+{
+	const struct window open = {window->from, window->to, 0};
+	size_t i = 0;
+	while (i < hub->plan.n_windows && !window_equal(&hub->windows[i], &open))
+		i++;
+	if (i == hub->plan.n_windows && i < MAX_PLAN_WINDOWS) {
+		hub->windows[i] = open;
+		hub->plan.n_windows++;
+	}
+	return i;
+}
+
+static void add_page(struct hub *hub, struct catchup *catchup, size_t window)
 {
 	size_t i = hub->plan.n_pages++;
 	hub->pages[i] = (struct page){
 		.uid = catchup->audience->user->uid,
-		.window = catchup->window,
-		.unverified = catchup->window.from->unverified,
+		.window = window,
+		.after = catchup->window.after,
 	};
 	hub->page_owners[i] = catchup;
 	catchup->page_owner = &hub->page_owners[i];
-	catchup->page_last_id = catchup->window.after;
-	catchup->page_events = 0;
+	catchup->page_last_id = catchup->page_upto = catchup->window.after;
 	catchup->reset_reason = NULL;
 }
 
@@ -63,36 +81,77 @@ static bool postpone_pages(struct hub *hub)
 	return hub->pages_postponed;
 }
 
-static void pause_pages(struct hub *hub)
+static void adapt_budgets(struct hub *hub)
 {
 	uint64_t now = clock_ms(), took = now - hub->planned_ms;
 	if (hub->plan.n_pages >= MANY_PAGES)
 		hub->pages_from_ms = now + (took < MAX_PAUSE ? took : MAX_PAUSE);
-}
-
-static size_t page_events(size_t pages)
-{
-	size_t share = TURN_PAGE_EVENTS / (pages ? pages : 1);
-	return share < MIN_PAGE_EVENTS	 ? MIN_PAGE_EVENTS
-	       : share > MAX_PAGE_EVENTS ? MAX_PAGE_EVENTS
-					 : share;
+	if (hub->plan.n_pages && took > LONG_TURN && hub->page_budget > MIN_PAGE_EVENTS)
+		hub->page_budget /= 2;
+	else if (hub->plan.n_pages && took < SHORT_TURN && hub->page_budget < MAX_PAGE_BUDGET)
+		hub->page_budget *= 2;
 }
 
 void catchup_plan(struct hub *hub)
 {
+	if (!hub->page_budget)
+		hub->page_budget = MAX_PAGE_BUDGET;
 	if (postpone_pages(hub))
 		return;
+	size_t max_pages = hub->page_budget / MIN_PAGE_EVENTS;
 	list_for_each (it, &hub->catching_up) {
 		struct catchup *catchup = LIST_OF(it, struct catchup, of_hub);
 		if (starts_now(catchup) || !is_ready(catchup->audience))
 			continue;
-		if (hub->plan.n_pages == MAX_PAGES) {
+		size_t window = find_window(hub, &catchup->window);
+		if (window == MAX_PLAN_WINDOWS || hub->plan.n_pages == max_pages ||
+			hub->plan.n_pages == MAX_PAGES) {
 			hub->turn_wanted = true;
-			break;
+			continue;
 		}
-		add_page(hub, catchup);
+		add_page(hub, catchup, window);
 	}
-	hub->plan.page_events = page_events(hub->plan.n_pages);
+	size_t n = hub->plan.n_pages ? hub->plan.n_pages : 1;
+	hub->plan.page_events = hub->page_budget / n;
+	hub->plan.page_bytes = TURN_PAGE_BYTES / n;
+	if (hub->plan.page_bytes < MIN_PAGE_BYTES)
+		hub->plan.page_bytes = MIN_PAGE_BYTES;
+}
+
+void catchup_abort(struct hub *hub)
+{
+	if (!hub->plan.n_pages)
+		return;
+	hub->page_budget /= 4;
+	if (hub->page_budget < MIN_PAGE_EVENTS)
+		hub->page_budget = MIN_PAGE_EVENTS;
+}
+
+/* ---- a pull that is too large ---- */
+
+static void defer_user(struct hub *hub, struct user *user)
+{
+	const struct window window = {.from = hub->position};
+	list_for_each (it, &user->audiences) {
+		struct audience *audience = LIST_OF(it, struct audience, of_user);
+		if (!audience_is_live(audience))
+			continue;
+		audience_start_catchup(audience, &window);
+		hub_add_catchup(hub, audience);
+	}
+}
+
+void hub_turn_defer(struct hub *hub, const char *uid)
+{
+	hub->turn_wanted = true;
+	if (uid) {
+		struct user *user = users_find(hub->users, uid);
+		if (user)
+			defer_user(hub, user);
+		return;
+	}
+	list_for_each (it, users_list(hub->users))
+		defer_user(hub, LIST_OF(it, struct user, of_users));
 }
 
 /* ---- the pages ---- */
@@ -114,21 +173,25 @@ static bool may_wait(const struct audience *audience, const char *reason)
 	return !strcmp(reason, "later") && client_stalled_ms(first) < LAG_TIMEOUT;
 }
 
-void hub_turn_page_verified(struct hub *hub, size_t page, const char *reason)
+void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
 {
 	struct catchup *catchup = hub->page_owners[page];
 	if (!catchup)
 		return;
-	if (reason && may_wait(catchup->audience, reason)) {
+	if (lost && may_wait(catchup->audience, lost)) {
 		hub->page_owners[page] = NULL;
 		catchup->page_owner = NULL; /* the next turn asks again */
 		return;
 	}
-	if (reason) {
-		catchup->reset_reason = reset_reason(reason);
+	if (lost) {
+		catchup->reset_reason = reset_reason(lost);
 		metric_add(METRIC_RESETS, 1);
 		return;
 	}
+	/* Broadcasts are read for all pages: they may end before the beginning of this one. */
+	catchup->page_upto = upto && upto < catchup->window.after ? catchup->window.after : upto;
+	if (!catchup->window.from->unverified)
+		return;
 	catchup->window.from->unverified = false;
 	metric_add(METRIC_RESUMES, 1);
 	list_for_each (it, &catchup->audience->members)
@@ -136,37 +199,60 @@ void hub_turn_page_verified(struct hub *hub, size_t page, const char *reason)
 			catchup->window.from->cursor, true);
 }
 
-void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event)
+static void add_page_event(struct hub *hub, struct catchup *catchup, const struct event *event,
+	struct encoded *message)
 {
-	struct catchup *catchup = hub->page_owners[page];
-	metric_add(METRIC_CAUGHT_UP_EVENTS, 1);
-	if (!catchup)
+	if (event->id <= catchup->page_last_id)
 		return;
 	catchup->page_last_id = event->id;
-	catchup->page_events++;
+	metric_add(METRIC_CAUGHT_UP_EVENTS, 1);
 	if (!types_include(catchup->audience->types, event->type))
 		return;
-	struct block *block =
-		catchup->audience->protocol->message(event->message, event->message_len);
+	struct block *block = encoded_block(
+		message, catchup->audience->protocol, event->message, event->message_len);
 	delivery_add(hub, catchup->audience, block, event->id);
-	block_unref(&block);
+}
+
+void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event)
+{
+	struct encoded message = {0};
+	if (hub->page_owners[page])
+		add_page_event(hub, hub->page_owners[page], event, &message);
+	encoded_clear(&message);
+	delivery_append_pages_if_large(hub);
+}
+
+void hub_turn_page_broadcast(
+	struct hub *hub, const size_t windows[], size_t n, const struct event *event)
+{
+	bool in_window[MAX_PLAN_WINDOWS] = {false};
+	struct encoded message = {0};
+	for (size_t i = 0; i < n; i++)
+		in_window[windows[i]] = true;
+	for (size_t i = 0; n && i < hub->plan.n_pages; i++) {
+		struct catchup *catchup = hub->page_owners[i];
+		if (catchup && in_window[hub->pages[i].window] && !catchup->reset_reason &&
+			(!catchup->page_upto || event->id <= catchup->page_upto))
+			add_page_event(hub, catchup, event, &message);
+	}
+	encoded_clear(&message);
 	delivery_append_pages_if_large(hub);
 }
 
 /* ---- the end of a turn ---- */
 
 /* The page was the last one of its window. */
-static bool window_is_done(const struct hub *hub, const struct catchup *catchup)
+static bool window_is_done(const struct catchup *catchup)
 {
 	return catchup->page_owner &&
-	       (catchup->reset_reason || catchup->page_events < hub->plan.page_events);
+	       (catchup->reset_reason || !catchup->page_upto);
 }
 
 /* The window ends where the turn does. */
 static bool becomes_live(const struct hub *hub, const struct catchup *catchup)
 {
 	const struct position *to = catchup->window.to;
-	return window_is_done(hub, catchup) &&
+	return window_is_done(catchup) &&
 	       (catchup->reset_reason || !to || strcmp(to->text, hub->to->text) == 0);
 }
 
@@ -190,9 +276,11 @@ static void make_live(struct hub *hub, struct audience *audience)
 	stream_continue(&audience->stream, &live->stream);
 	list_for_each_safe (it, &audience->members) {
 		struct client *client = LIST_OF(it, struct client, of_audience);
+		delivery_write_client(client);
+		if (client->audience != audience)
+			continue; /* it is full, and catches up with another window */
 		client_set_audience(client, live);
 		announce_live(hub, client, reason);
-		client_write(client);
 	}
 	audience_release(&audience);
 }
@@ -212,18 +300,23 @@ void catchup_settle(struct hub *hub)
 			make_live(hub, catchup->audience);
 			continue;
 		}
-		if (window_is_done(hub, catchup))
+		if (window_is_done(catchup))
 			open_next_window(&catchup->window);
 		else if (catchup->page_owner)
-			catchup_advance(catchup, hub->to);
+			catchup_advance(catchup, hub->to, catchup->page_upto);
 		hub->turn_wanted |= catchup->page_owner != NULL;
 	}
 }
 
 void catchup_clear(struct hub *hub)
 {
-	pause_pages(hub);
-	for (size_t i = 0; i < hub->plan.n_pages; i++)
-		if (hub->page_owners[i])
-			hub->page_owners[i]->page_owner = NULL;
+	adapt_budgets(hub);
+	for (size_t i = 0; i < hub->plan.n_pages; i++) {
+		struct catchup *catchup = hub->page_owners[i];
+		if (!catchup)
+			continue;
+		catchup->page_owner = NULL;
+		list_remove(&catchup->of_hub); /* the others come first next time */
+		list_append(&hub->catching_up, &catchup->of_hub);
+	}
 }

@@ -89,7 +89,7 @@ static void append(struct hub *hub, struct audience *audience, const struct batc
 	struct position *to = catchup && catchup->window.to ? catchup->window.to : hub->to;
 	batch_append(joined, &audience->stream, from, to);
 	if (catchup && catchup->page_owner)
-		catchup_advance(catchup, hub->to);
+		catchup_advance(catchup, hub->to, catchup->page_last_id);
 	size_t members = 0;
 	list_for_each (it, &audience->members) {
 		LIST_OF(it, struct client, of_audience)->reader.queued += bytes;
@@ -266,8 +266,9 @@ void delivery_send_idle_cursors(struct hub *hub)
 
 /* ---- writing ---- */
 
-void delivery_check_full(struct client *client)
+void delivery_write_client(struct client *client)
 {
+	client_write(client);
 	struct audience *audience = client->audience;
 	struct hub *hub = client->hub;
 	struct window rest = {0};
@@ -294,8 +295,7 @@ static void write_members(struct audience *audience, size_t n)
 		struct client *client =
 			LIST_OF(audience->members.next, struct client, of_audience);
 		client_set_audience(client, audience);
-		client_write(client);
-		delivery_check_full(client);
+		delivery_write_client(client);
 	}
 }
 

@@ -57,6 +57,18 @@ struct position *hub_position(struct hub *hub)
 	return hub->position;
 }
 
+void hub_live_uids(struct hub *hub, void (*each)(void *ctx, const char *uid), void *ctx)
+{
+	list_for_each (it, users_list(hub->users)) {
+		struct user *user = LIST_OF(it, struct user, of_users);
+		bool live = false;
+		list_for_each (at, &user->audiences)
+			live |= audience_is_live(LIST_OF(at, struct audience, of_user));
+		if (live)
+			each(ctx, user->uid);
+	}
+}
+
 size_t hub_clients(const struct hub *hub)
 {
 	return hub->n_clients;

@@ -77,11 +77,11 @@ void hub_close(struct hub *hub, size_t n, uint16_t code, const char *reason);
 
 /* ---- for the journal: a turn ---- */
 
-/* A page of the journal: the first events of a uid in a window. */
+/* Where a client that is catching up continues: the first events of a uid in a window. */
 struct page {
 	const char *uid;
-	struct window window;
-	bool unverified; /* to be answered first: does history have the window's `from`? */
+	size_t window; /* index in the plan */
+	int64_t after;
 };
 
 /* The answer to init for a uid: one query serves all its clients that asked. */
@@ -89,11 +89,17 @@ struct init_query {
 	const char *type, *uid;
 };
 
+/* Windows of a plan, at most. */
+#define MAX_PLAN_WINDOWS 64
+
 /* The queries of a turn besides the pull; owned by the hub and valid until anything else runs. */
 struct plan {
+	/* Distinct, and without `after`; unverified: history may not have the window's `from`. */
+	const struct window *windows;
+	size_t n_windows;
 	const struct page *pages;
 	size_t n_pages;
-	size_t page_events; /* at most, per page; a page with fewer is the last of its window */
+	size_t page_events, page_bytes; /* at most, per page */
 	const struct init_query *init_queries;
 	size_t n_init_queries;
 };
@@ -108,6 +114,8 @@ struct event {
 	bool broadcast;
 };
 
+/* Calls `each` for the uids of live clients, in any order. */
+void hub_live_uids(struct hub *hub, void (*each)(void *ctx, const char *uid), void *ctx);
 /* Where the next pull starts; the text is empty before the first one. */
 struct position *hub_position(struct hub *hub);
 /* Starts a turn. */
@@ -117,12 +125,20 @@ bool hub_pages_postponed(const struct hub *hub);
 /* The pull's snapshot: everything that follows until the end of the turn lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
-/* Before the events of an unverified page: NULL, or the reason why it has none ("epoch", "pruned",
- * "cursor" as in the protocol's reset; "later": a standby lags behind it). */
-void hub_turn_page_verified(struct hub *hub, size_t page, const char *reason);
+/* The pull is too large to be read: the events of a uid (NULL: broadcasts) are left to catching up. */
+void hub_turn_defer(struct hub *hub, const char *uid);
+/* For each page, before their events: `lost` is NULL, or the reason why it has none ("epoch", "pruned",
+ * "cursor" as in the protocol's reset; "later": a standby lags behind it). The page has every event
+ * up to the id `upto`; 0: up to the end of its window. */
+void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto);
+/* Events of all pages come by id. */
 void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event);
-/* The answer to the plan's init query. NULL: the type is unknown or cannot be read. */
-void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t len);
+/* A broadcast, for the pages of these windows. */
+void hub_turn_page_broadcast(
+	struct hub *hub, const size_t windows[], size_t n, const struct event *event);
+/* The answer to the plan's init query; message NULL: `error` is the code of an error, static text. */
+void hub_turn_init(
+	struct hub *hub, size_t query, const char *message, size_t len, const char *error);
 /* The turn is complete. Its events are in the streams of live clients and not written yet, so that
  * the next turn can be sent first and the database works while we write. */
 void hub_turn_end(struct hub *hub);

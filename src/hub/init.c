@@ -1,6 +1,12 @@
 /* Answers to init: requested by clients, read in a turn once for all clients of a uid, and inserted
  * into the stream of each where that turn ends. */
+#include "clock.h"
 #include "state.h"
+
+/* Init queries of a turn at first; then as many as take so many milliseconds. */
+#define FIRST_INIT_BUDGET 8
+#define LONG_TURN 100
+#define SHORT_TURN 30
 
 /* The number of the query for a user's type in this turn, added when there is none;
  * MAX_INIT_QUERIES when there is no room. */
@@ -8,9 +14,12 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
 {
 	size_t i = 0;
 	while (i < hub->plan.n_init_queries &&
-		(hub->init_results[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
+		(hub->init_results[i].user != user ||
+			strcmp(hub->init_queries[i].type, type) != 0))
 		i++;
-	if (i == hub->plan.n_init_queries && i < MAX_INIT_QUERIES) {
+	if (i == hub->init_budget)
+		return MAX_INIT_QUERIES;
+	if (i == hub->plan.n_init_queries) {
 		hub->init_queries[i] = (struct init_query){.type = type, .uid = user->uid};
 		hub->init_results[i] = (struct init_result){.user = user};
 		hub->plan.n_init_queries++;
@@ -22,6 +31,8 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
  * end of a turn. */
 void init_plan(struct hub *hub)
 {
+	if (!hub->init_budget)
+		hub->init_budget = FIRST_INIT_BUDGET;
 	if (!*hub->position->text)
 		return;
 	list_for_each (it, &hub->init_requests) {
@@ -40,28 +51,36 @@ void init_plan(struct hub *hub)
 	}
 }
 
-void hub_turn_init(struct hub *hub, size_t query, const char *message, size_t len)
+void hub_turn_init(
+	struct hub *hub, size_t query, const char *message, size_t len, const char *error)
 {
 	struct init_result *result = &hub->init_results[query];
+	result->error = error;
 	for (size_t i = 0; message && i < ENCODINGS; i++)
 		if (result->protocols[i])
 			encoded_block(&result->message, result->protocols[i], message, len);
 }
 
+static const char *error_text(const char *code)
+{
+	return strcmp(code, "unknown_type") == 0 ? "unknown type"
+						 : "init took too long, or its table is locked";
+}
+
 static void answer_request(struct hub *hub, struct init_request *request)
 {
 	struct client *client = request->client;
-	delivery_check_full(client);
+	delivery_write_client(client);
 	if (!audience_is_live(client->audience))
 		return; /* fell behind in this turn: the request stays until it is live again */
-	enum encoding encoding = client->audience->protocol->encoding;
-	struct block *block = hub->init_results[request->query - 1].message.blocks[encoding];
+	const struct init_result *result = &hub->init_results[request->query - 1];
+	struct block *block = result->message.blocks[client->audience->protocol->encoding];
 	if (block) {
 		client_insert(client, block);
 		if (request->ref)
 			client_send_ack(client, request->ref);
 	} else {
-		client_send_error(client, "unknown_type", "unknown type", request->ref);
+		client_send_error(client, result->error, error_text(result->error), request->ref);
 	}
 	init_request_destroy(&request);
 }
@@ -75,10 +94,33 @@ void init_answer(struct hub *hub)
 	}
 }
 
+static void adapt_budget(struct hub *hub)
+{
+	uint64_t took = clock_ms() - hub->planned_ms;
+	if (!hub->plan.n_init_queries)
+		return;
+	if (took > LONG_TURN && hub->init_budget > 1)
+		hub->init_budget /= 2;
+	else if (took < SHORT_TURN && hub->init_budget < MAX_INIT_QUERIES)
+		hub->init_budget *= 2;
+}
+
 void init_clear(struct hub *hub)
 {
+	adapt_budget(hub);
 	for (size_t i = 0; i < hub->plan.n_init_queries; i++)
 		encoded_clear(&hub->init_results[i].message);
 	list_for_each (it, &hub->init_requests)
 		LIST_OF(it, struct init_request, of_hub)->query = 0;
+}
+
+void init_abort(struct hub *hub)
+{
+	if (hub->plan.n_init_queries > 1)
+		hub->init_budget = 1;
+	if (hub->plan.n_init_queries != 1 || ++hub->init_aborts < 2)
+		return;
+	hub->init_aborts = 0;
+	hub->init_results[0].error = "timeout";
+	init_answer(hub);
 }

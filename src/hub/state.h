@@ -37,14 +37,15 @@ struct init_request {
 };
 
 /* Limits of the queries of a turn besides the pull; the rest waits for the next turn. */
-#define MAX_PAGES 16384
-#define MAX_INIT_QUERIES 256
+#define MAX_PAGES 2048
+#define MAX_INIT_QUERIES 64
 
 struct init_result {
 	const struct user *user; /* compared, never followed */
 	/* Of the clients that asked, one per encoding; NULL: nobody takes that encoding. */
 	const struct protocol *protocols[ENCODINGS];
-	struct encoded message; /* empty: unknown type */
+	struct encoded message; /* empty: there is an error */
+	const char *error;	/* its code */
 };
 
 /* A broadcast event of this turn, in the encodings of the clients. */
@@ -73,6 +74,9 @@ struct hub {
 	uint64_t planned_ms;	   /* the last plan, */
 	uint64_t pages_from_ms;	   /* and when pages may be read again */
 	bool pages_postponed;
+	size_t page_budget; /* events of all pages of a turn, and */
+	unsigned init_aborts; /* turns with one init query, in a row */
+	size_t init_budget; /* init queries, as the last turns took time */
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;
 
@@ -86,7 +90,8 @@ struct hub {
 	struct broadcast *broadcasts; /* not in the streams yet */
 	size_t n_broadcasts, broadcasts_capacity;
 	struct plan plan;
-	struct page *pages;	      /* room for MAX_PAGES, */
+	struct window windows[MAX_PLAN_WINDOWS];
+	struct page *pages; /* room for MAX_PAGES, */
 	struct catchup **page_owners; /* and whose they are; NULL: gone, or not read */
 	struct init_query init_queries[MAX_INIT_QUERIES];
 	struct init_result init_results[MAX_INIT_QUERIES];
@@ -138,8 +143,8 @@ void delivery_append(struct hub *hub);
 void delivery_append_pages_if_large(struct hub *hub);
 /* Writes a slice, and asks the owner of the loop for more. */
 void delivery_write(struct hub *hub);
-/* Lets a client that is full catch up from the journal. */
-void delivery_check_full(struct client *client);
+/* Writes to one client; lets it catch up from the journal when it is full then. */
+void delivery_write_client(struct client *client);
 /* Sends a cursor to live audiences that had no event since their last one. */
 void delivery_send_idle_cursors(struct hub *hub);
 
@@ -149,12 +154,16 @@ void catchup_plan(struct hub *hub);
 /* Makes audiences live, or moves their windows on. */
 void catchup_settle(struct hub *hub);
 void catchup_clear(struct hub *hub);
+/* The turn broke off: asks for less. */
+void catchup_abort(struct hub *hub);
 
 /* init.c */
 
 void init_plan(struct hub *hub);
 void init_answer(struct hub *hub);
 void init_clear(struct hub *hub);
+/* The turn broke off: asks for less, down to one query, which is refused the second time. */
+void init_abort(struct hub *hub);
 
 /* Asks for a turn. */
 static inline void hub_want_turn(struct hub *hub)

@@ -12,7 +12,9 @@ const struct plan *hub_turn_plan(struct hub *hub)
 	assert(!hub->in_turn);
 	hub->in_turn = true;
 	hub->turn_wanted = false;
-	hub->plan = (struct plan){.pages = hub->pages, .init_queries = hub->init_queries};
+	hub->plan = (struct plan){.windows = hub->windows,
+		.pages = hub->pages,
+		.init_queries = hub->init_queries};
 	catchup_plan(hub);
 	init_plan(hub);
 	return &hub->plan;
@@ -87,6 +89,7 @@ void hub_turn_end(struct hub *hub)
 	move_position(hub);
 	catchup_settle(hub);
 	init_answer(hub);
+	hub->init_aborts = 0;
 	clear_turn(hub);
 	ask_again(hub);
 }
@@ -104,5 +107,7 @@ void hub_turn_abort(struct hub *hub)
 	}
 	delivery_drop_broadcasts(hub);
 	hub->pending_bytes = 0;
+	catchup_abort(hub);
+	init_abort(hub);
 	clear_turn(hub);
 }

@@ -20,6 +20,10 @@
 
 /* ---- state ---- */
 
+/* How to read the next pull. After a pull that was too large, or one that broke off, its events are left
+ * to catching up: those of the uids that have some, or of all. */
+enum pull_mode { PULL_EVENTS, DEFER_AFFECTED, DEFER_ALL };
+
 struct journal {
 	struct pglink *link;
 	struct hub *hub;
@@ -29,6 +33,8 @@ struct journal {
 	struct session_facts facts;
 	bool in_turn;
 	struct turn_result result;
+	enum pull_mode mode; /* of this turn and the next one */
+	bool too_large;	     /* this turn's pull: nothing of the turn counts */
 	struct position *to; /* where this turn ends; NULL until the pull has said so */
 	struct checkpoint *checkpoint;
 	struct position *last_valid; /* the newest checkpoint that is part of the history */
@@ -36,6 +42,7 @@ struct journal {
 	bool cursor_overflow;	     /* the last position is too long for a cursor */
 	char *conservative_cursor;   /* for such positions; NULL: unknown */
 	char *completed_xids;	     /* on a standby: known to have ended; NULL: none */
+	size_t n_inits;		     /* answers in this turn so far */
 };
 
 static void replace(char **text, const char *by)
@@ -141,6 +148,8 @@ void journal_lost(struct journal *journal)
 	if (!journal->in_turn)
 		return;
 	journal->in_turn = false;
+	if (!journal->result.pulled && journal->mode < DEFER_ALL)
+		journal->mode++;
 	position_unref(&journal->to);
 	hub_turn_abort(journal->hub);
 }
@@ -183,8 +192,12 @@ static struct event event_of(const struct row *row)
 static void on_pull_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
+	if (journal->too_large)
+		return;
 	if (!journal->to) {
-		take_position(journal, row);
+		journal->too_large = !row_text(row, PULL_POSITION, NULL);
+		if (!journal->too_large)
+			take_position(journal, row);
 		return;
 	}
 	struct event event = event_of(row);
@@ -192,24 +205,67 @@ static void on_pull_row(void *ctx, const struct row *row)
 	hub_turn_event(journal->hub, &event);
 }
 
+static void on_pulled(void *ctx)
+{
+	struct journal *journal = ctx;
+	journal->result.pulled = true;
+}
+
+static void on_affected_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	hub_turn_defer(journal->hub, row_text(row, EVENT_UID, NULL));
+}
+
+static void on_defer_all_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	take_position(journal, row);
+	hub_turn_defer(journal->hub, NULL);
+}
+
+/* The numbers of an array {1,2,3}, from 0; returns how many. */
+static size_t read_numbers(const char *text, size_t numbers[], size_t max)
+{
+	size_t n = 0;
+	for (const char *p = text + 1; n < max && *p >= '0' && *p <= '9';) {
+		char *end;
+		numbers[n++] = strtoul(p, &end, 10) - 1;
+		p = end + (*end == ',');
+	}
+	return n;
+}
+
 static void on_page_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	struct event event = event_of(row);
-	size_t page = (size_t)row_int(row, PAGE_NUMBER) - 1;
-	if (!event.id) {
-		hub_turn_page_verified(journal->hub, page, row_text(row, PAGE_LOST, NULL));
+	const char *windows = row_text(row, PAGE_WINDOWS, NULL);
+	if (journal->too_large)
+		return;
+	if (windows) {
+		size_t numbers[MAX_PLAN_WINDOWS];
+		size_t n = read_numbers(windows, numbers, MAX_PLAN_WINDOWS);
+		hub_turn_page_broadcast(journal->hub, numbers, n, &event);
 		return;
 	}
-	hub_turn_page_event(journal->hub, page, &event);
+	size_t page = (size_t)row_int(row, PAGE_NUMBER) - 1;
+	if (event.id)
+		hub_turn_page_event(journal->hub, page, &event);
+	else
+		hub_turn_page(journal->hub, page, row_text(row, PAGE_LOST, NULL),
+			row_int(row, PAGE_UPTO));
 }
 
 static void on_init_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	size_t len = 0;
-	const char *text = row_text(row, 1, &len);
-	hub_turn_init(journal->hub, (size_t)row_int(row, 0) - 1, text, len);
+	const char *text = row_text(row, 0, &len);
+	bool answered = text && *text == '{';
+	if (!journal->too_large)
+		hub_turn_init(journal->hub, journal->n_inits++, answered ? text : NULL, len,
+			!text ? "unknown_type" : "timeout");
 }
 
 static void on_completed_xids_row(void *ctx, const struct row *row)
@@ -234,8 +290,15 @@ static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
 	journal->in_turn = false;
+	journal->mode = journal->too_large ? DEFER_AFFECTED : PULL_EVENTS;
+	journal->result.too_large = journal->too_large;
 	metric_add(METRIC_TURNS, 1);
-	checkpoint_add(journal->checkpoint, journal->to);
+	if (journal->too_large) {
+		metric_add(METRIC_LARGE_PULLS, 1);
+		hub_turn_abort(journal->hub);
+	} else {
+		checkpoint_add(journal->checkpoint, journal->to);
+	}
 	position_unref(&journal->to);
 	journal->done(journal->ctx, &journal->result);
 }
@@ -251,19 +314,39 @@ static void ask_lock(struct journal *journal, enum lock lock)
 	pglink_sync(journal->link);
 }
 
+static void add_uid(void *ctx, const char *uid)
+{
+	pgarray_add_bytes(ctx, uid);
+}
+
+static void ask_affected(struct journal *journal)
+{
+	struct pgarray uids;
+	pgarray_begin(&uids);
+	hub_live_uids(journal->hub, add_uid, &uids);
+	const char *params[] = {hub_position(journal->hub)->text, pgarray_end(&uids)};
+	ask(journal, affected_sql, params, on_affected_row, NULL);
+	pgarray_free(&uids);
+}
+
 static void ask_pull(struct journal *journal, bool alone)
 {
 	bool standby = journal->facts.standby;
 	const char *params[] = {hub_position(journal->hub)->text,
 		journal->completed_xids ? journal->completed_xids : "{}"};
 	const struct statement *pull = &pull_sql;
-	if (!*params[0])
+	row_fn *on_row = on_pull_row;
+	if (!*params[0] || journal->mode != PULL_EVENTS)
 		pull = standby ? &start_standby_sql : &start_sql;
 	else if (standby)
 		pull = &pull_standby_sql;
 	else if (journal->no_xact_in_progress)
 		pull = &short_pull_sql;
-	ask(journal, *pull, params, on_pull_row, alone ? on_end : NULL);
+	if (*params[0] && journal->mode == DEFER_ALL)
+		on_row = on_defer_all_row;
+	ask(journal, *pull, params, on_row, alone ? on_end : on_pulled);
+	if (*params[0] && journal->mode == DEFER_AFFECTED)
+		ask_affected(journal);
 }
 
 static void ask_conservative_cursor(struct journal *journal)
@@ -280,50 +363,52 @@ static void ask_completed_xids(struct journal *journal)
 		ask(journal, completed_xids_sql, params, on_completed_xids_row, NULL);
 }
 
-enum { UIDS, FROMS, TOS, AFTERS, UNVERIFIED, PAGE_ARRAYS };
-
-static void add_page(struct pgarray arrays[PAGE_ARRAYS], const struct page *page)
-{
-	const struct window *window = &page->window;
-	pgarray_add(&arrays[UIDS], page->uid);
-	pgarray_add(&arrays[FROMS], window->from->text);
-	pgarray_add(&arrays[TOS], window->to ? window->to->text : NULL);
-	pgarray_add_int(&arrays[AFTERS], window->after);
-	pgarray_add(&arrays[UNVERIFIED], page->unverified ? "t" : "f");
-}
+enum { FROMS, TOS, UNVERIFIED, UIDS, WINDOWS, AFTERS, PAGE_ARRAYS };
 
 static void ask_pages(struct journal *journal, const struct plan *plan)
 {
 	struct pgarray arrays[PAGE_ARRAYS];
-	const char *params[PAGE_ARRAYS + 1];
-	char rows[24];
+	const char *params[PAGE_ARRAYS + 2];
+	char events[24], bytes[24];
 	for (size_t i = 0; i < PAGE_ARRAYS; i++)
 		pgarray_begin(&arrays[i]);
-	for (size_t i = 0; i < plan->n_pages; i++)
-		add_page(arrays, &plan->pages[i]);
+	for (size_t i = 0; i < plan->n_windows; i++) {
+		const struct window *window = &plan->windows[i];
+		pgarray_add(&arrays[FROMS], window->from->text);
+		pgarray_add(&arrays[TOS], window->to ? window->to->text : NULL);
+		pgarray_add(&arrays[UNVERIFIED], window->from->unverified ? "t" : "f");
+	}
+	for (size_t i = 0; i < plan->n_pages; i++) {
+		const struct page *page = &plan->pages[i];
+		pgarray_add_bytes(&arrays[UIDS], page->uid);
+		pgarray_add_int(&arrays[WINDOWS], (int64_t)page->window + 1);
+		pgarray_add_int(&arrays[AFTERS], page->after);
+	}
 	for (size_t i = 0; i < PAGE_ARRAYS; i++)
 		params[i] = pgarray_end(&arrays[i]);
-	snprintf(rows, sizeof(rows), "%zu", plan->page_events);
-	params[PAGE_ARRAYS] = rows;
+	snprintf(events, sizeof(events), "%zu", plan->page_events);
+	snprintf(bytes, sizeof(bytes), "%zu", plan->page_bytes);
+	params[PAGE_ARRAYS] = events;
+	params[PAGE_ARRAYS + 1] = bytes;
 	ask(journal, pages_sql, params, on_page_row, NULL);
 	for (size_t i = 0; i < PAGE_ARRAYS; i++)
 		pgarray_free(&arrays[i]);
 	metric_add(METRIC_PAGES, 1);
 }
 
+/* One statement each, so that the time limit is that of one query. */
 static void ask_init(struct journal *journal, const struct plan *plan)
 {
-	struct pgarray types, uids;
-	pgarray_begin(&types);
-	pgarray_begin(&uids);
+	journal->n_inits = 0;
+	ask(journal, limit_init_sql, NULL, NULL, NULL);
 	for (size_t i = 0; i < plan->n_init_queries; i++) {
-		pgarray_add(&types, plan->init_queries[i].type);
-		pgarray_add(&uids, plan->init_queries[i].uid);
+		char *type = pgarray_bytes(plan->init_queries[i].type);
+		char *uid = pgarray_bytes(plan->init_queries[i].uid);
+		const char *params[] = {type, uid};
+		ask(journal, init_sql, params, on_init_row, NULL);
+		free(type);
+		free(uid);
 	}
-	const char *params[] = {pgarray_end(&types), pgarray_end(&uids)};
-	ask(journal, init_sql, params, on_init_row, NULL);
-	pgarray_free(&types);
-	pgarray_free(&uids);
 }
 
 static const struct statement begin = {.sql = "begin isolation level repeatable read, read only"};
@@ -334,8 +419,9 @@ void journal_turn(struct journal *journal, enum lock lock)
 	assert(!journal->in_turn);
 	journal->in_turn = true;
 	journal->result = (struct turn_result){0};
+	journal->too_large = false;
 	const struct plan *plan = hub_turn_plan(journal->hub);
-	bool alone = !plan->n_pages && !plan->n_init_queries;
+	bool alone = !plan->n_pages && !plan->n_init_queries && journal->mode == PULL_EVENTS;
 
 	if (lock != LOCK_KEEP)
 		ask_lock(journal, lock);

@@ -4,7 +4,8 @@
 
 #include "query.h"
 
-extern const struct statement completed_xids_sql, conservative_cursor_sql, init_sql, last_valid_sql,
+extern const struct statement affected_sql, completed_xids_sql, conservative_cursor_sql, init_sql, last_valid_sql,
+	limit_init_sql,
 	lock_sql, pages_sql, prune_sql, pull_sql, pull_standby_sql, queue_usage_sql, short_pull_sql,
 	start_sql, start_standby_sql;
 
@@ -24,5 +25,5 @@ enum pull_column {
 	PULL_CONCURRENT_WRITERS,  /* transactions newer than the last position are in progress */
 };
 
-/* A row without an event's id says whether the beginning of the page is lost. */
-enum page_column { PAGE_NUMBER = EVENT_COLUMNS, PAGE_LOST };
+/* A row without an event's id is about a page; an event is of a page, or a broadcast of windows. */
+enum page_column { PAGE_NUMBER = EVENT_COLUMNS, PAGE_WINDOWS, PAGE_LOST, PAGE_UPTO };

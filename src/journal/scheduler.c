@@ -150,7 +150,10 @@ static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct scheduler *scheduler = ctx;
 	scheduler->in_turn = false;
-	hub_turn_end(scheduler->hub);
+	if (result->too_large)
+		scheduler->next_wanted = true;
+	else
+		hub_turn_end(scheduler->hub);
 	if (!scheduler->ready) {
 		scheduler->ready = true;
 		scheduler->on_ready(scheduler->ctx);

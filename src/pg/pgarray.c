@@ -1,7 +1,9 @@
 #include "pgarray.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 
@@ -34,6 +36,22 @@ void pgarray_add(struct pgarray *array, const char *text)
 		fputc(*text, array->out);
 	}
 	fputc('"', array->out);
+}
+
+char *pgarray_bytes(const char *text)
+{
+	char *bytes = xmalloc(2 * strlen(text) + 3), *out = bytes;
+	out += sprintf(out, "\\x");
+	for (; *text; text++)
+		out += sprintf(out, "%02x", (unsigned char)*text);
+	return bytes;
+}
+
+void pgarray_add_bytes(struct pgarray *array, const char *text)
+{
+	char *bytes = pgarray_bytes(text);
+	pgarray_add(array, bytes);
+	free(bytes);
 }
 
 void pgarray_add_int(struct pgarray *array, int64_t value)

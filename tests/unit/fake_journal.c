@@ -10,17 +10,25 @@
 
 /* A page of the plan. Like the parameters of a query, it has copies of the texts. */
 struct fake_page {
-	char *uid, *from_text;
+	char *uid;
+	size_t window;
+	int64_t after, upto; /* upto 0: to the end of the window */
+	bool lost;
+};
+
+struct fake_window {
+	char *from_text;
 	unsigned from, to; /* to UINT_MAX: the turn's snapshot */
-	int64_t after;
-	bool unverified;
 };
 
 struct fake_query {
 	char *type, *uid;
 };
 
-enum stage { PLANNED, PULL, PAGES, INIT_QUERIES, DONE }; /* as steps[] in fake_turn_step */
+/* Of the pages of a turn. */
+#define MAX_BROADCASTS 20
+
+enum stage { PLANNED, PULL, PAGES, PAGE_EVENTS, INIT_QUERIES, DONE }; /* as steps[] in fake_turn_step */
 
 struct fake_turn {
 	enum stage stage;
@@ -28,7 +36,11 @@ struct fake_turn {
 	unsigned from, to;
 	size_t at; /* the next row or query */
 	struct fake_page *pages;
-	size_t n_pages, page, page_rows, max_page_rows;
+	size_t n_pages, page, max_page_rows;
+	struct fake_window *windows;
+	size_t n_windows;
+	int64_t bound; /* the last broadcast of the pages; 0: all are read */
+	bool too_large;
 	struct fake_query *queries;
 	size_t n_queries;
 };
@@ -116,7 +128,19 @@ static char *padded(const char *head, size_t len)
 	return text;
 }
 
-static void send_event(struct fake_journal *journal, const struct row *row)
+static bool is_between(const struct row *row, unsigned from, unsigned to)
+{
+	return row->commit && row->commit > from && row->commit <= to;
+}
+
+static bool is_in_window(
+	const struct fake_turn *turn, const struct fake_window *window, const struct row *row)
+{
+	return is_between(row, window->from, window->to < turn->to ? window->to : turn->to);
+}
+
+/* Of a page, if it is not a broadcast. */
+static void send_event(struct fake_journal *journal, const struct row *row, size_t page)
 {
 	char head[64];
 	snprintf(head, sizeof(head), "E %lld %s ", (long long)row->id, row->type);
@@ -129,10 +153,17 @@ static void send_event(struct fake_journal *journal, const struct row *row)
 		.message_len = strlen(text),
 		.broadcast = row->broadcast,
 	};
-	if (journal->turn->stage == PULL)
+	const struct fake_turn *turn = journal->turn;
+	size_t windows[MAX_PLAN_WINDOWS], n = 0;
+	for (size_t i = 0; i < turn->n_windows; i++)
+		if (is_in_window(turn, &turn->windows[i], row))
+			windows[n++] = i;
+	if (turn->stage == PULL)
 		hub_turn_event(journal->hub, &event);
+	else if (row->broadcast)
+		hub_turn_page_broadcast(journal->hub, windows, n, &event);
 	else
-		hub_turn_page_event(journal->hub, journal->turn->page, &event);
+		hub_turn_page_event(journal->hub, page, &event);
 	free(text);
 }
 
@@ -141,12 +172,12 @@ static void send_answer(struct fake_journal *journal, size_t i)
 	char head[64];
 	const struct fake_query *query = &journal->turn->queries[i];
 	if (!strcmp(query->type, "unknown")) {
-		hub_turn_init(journal->hub, i, NULL, 0);
+		hub_turn_init(journal->hub, i, NULL, 0, "unknown_type");
 		return;
 	}
 	snprintf(head, sizeof(head), "I %s %u %s ", query->type, journal->turn->to, query->uid);
 	char *text = padded(head, journal->answer_len);
-	hub_turn_init(journal->hub, i, text, strlen(text));
+	hub_turn_init(journal->hub, i, text, strlen(text), NULL);
 	free(text);
 }
 
@@ -157,19 +188,6 @@ unsigned fake_number(const char *text)
 	const char *last = strrchr(text, '.');
 	assert_non_null(last);
 	return (unsigned)strtoul(last + 1, NULL, 10);
-}
-
-static struct fake_page copy_page(const struct page *page)
-{
-	const struct window *window = &page->window;
-	return (struct fake_page){
-		.uid = xstrdup(page->uid),
-		.from_text = xstrdup(window->from->text),
-		.from = fake_number(window->from->text),
-		.to = window->to ? fake_number(window->to->text) : UINT_MAX,
-		.after = window->after,
-		.unverified = page->unverified,
-	};
 }
 
 void fake_turn_plan(struct fake_journal *journal)
@@ -184,12 +202,24 @@ void fake_turn_plan(struct fake_journal *journal)
 		.from = *position ? fake_number(position) : 0,
 		.pages = xcalloc(plan->n_pages + 1, sizeof(*turn->pages)),
 		.n_pages = plan->n_pages,
+		.windows = xcalloc(plan->n_windows + 1, sizeof(*turn->windows)),
+		.n_windows = plan->n_windows,
 		.max_page_rows = plan->page_events,
 		.queries = xcalloc(plan->n_init_queries + 1, sizeof(*turn->queries)),
 		.n_queries = plan->n_init_queries,
 	};
 	for (size_t i = 0; i < turn->n_pages; i++)
-		turn->pages[i] = copy_page(&plan->pages[i]);
+		turn->pages[i] = (struct fake_page){.uid = xstrdup(plan->pages[i].uid),
+			.window = plan->pages[i].window,
+			.after = plan->pages[i].after};
+	for (size_t i = 0; i < turn->n_windows; i++) {
+		const struct window *window = &plan->windows[i];
+		turn->windows[i] = (struct fake_window){
+			.from_text = xstrdup(window->from->text),
+			.from = fake_number(window->from->text),
+			.to = window->to ? fake_number(window->to->text) : UINT_MAX,
+		};
+	}
 	for (size_t i = 0; i < turn->n_queries; i++)
 		turn->queries[i] = (struct fake_query){
 			xstrdup(plan->init_queries[i].type), xstrdup(plan->init_queries[i].uid)};
@@ -200,17 +230,36 @@ static void turn_free(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
 	journal->turn = NULL;
-	for (size_t i = 0; i < turn->n_pages; i++) {
+	for (size_t i = 0; i < turn->n_pages; i++)
 		free(turn->pages[i].uid);
-		free(turn->pages[i].from_text);
-	}
+	for (size_t i = 0; i < turn->n_windows; i++)
+		free(turn->windows[i].from_text);
 	for (size_t i = 0; i < turn->n_queries; i++) {
 		free(turn->queries[i].type);
 		free(turn->queries[i].uid);
 	}
 	free(turn->pages);
+	free(turn->windows);
 	free(turn->queries);
 	free(turn);
+}
+
+static size_t count_pull(const struct fake_journal *journal)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < journal->n_rows; i++)
+		n += is_between(&journal->rows[i], journal->turn->from, journal->turn->to);
+	return n;
+}
+
+static void defer(struct fake_journal *journal)
+{
+	const struct fake_turn *turn = journal->turn;
+	for (size_t i = 0; i < journal->n_rows; i++) {
+		const struct row *row = &journal->rows[i];
+		if (is_between(row, turn->from, turn->to) && (row->uid || row->broadcast))
+			hub_turn_defer(journal->hub, row->broadcast ? NULL : row->uid);
+	}
 }
 
 static void begin(struct fake_journal *journal)
@@ -218,16 +267,19 @@ static void begin(struct fake_journal *journal)
 	struct fake_turn *turn = journal->turn;
 	char text[32];
 	turn->to = journal->commits;
-	snprintf(text, sizeof(text), "1.0.0.%u", turn->to);
-	struct position *to = position_create(text, text);
-	hub_turn_begin(journal->hub, to);
-	position_unref(&to);
-	turn->stage = PULL;
-}
-
-static bool is_between(const struct row *row, unsigned from, unsigned to)
-{
-	return row->commit && row->commit > from && row->commit <= to;
+	bool large = !turn->first && journal->max_pull && count_pull(journal) > journal->max_pull;
+	bool defers = journal->defers && !turn->first;
+	turn->too_large = large && !defers;
+	turn->stage = turn->too_large ? DONE : defers ? PAGES : PULL;
+	if (!turn->too_large) {
+		snprintf(text, sizeof(text), "1.0.0.%u", turn->to);
+		struct position *to = position_create(text, text);
+		hub_turn_begin(journal->hub, to);
+		position_unref(&to);
+		if (defers)
+			defer(journal);
+	}
+	journal->defers = turn->too_large;
 }
 
 static void step_pull(struct fake_journal *journal)
@@ -236,7 +288,7 @@ static void step_pull(struct fake_journal *journal)
 	while (!turn->first && turn->at < journal->n_rows) {
 		const struct row *row = &journal->rows[turn->at++];
 		if (is_between(row, turn->from, turn->to)) {
-			send_event(journal, row);
+			send_event(journal, row, 0);
 			return;
 		}
 	}
@@ -244,61 +296,100 @@ static void step_pull(struct fake_journal *journal)
 	turn->stage = PAGES;
 }
 
-static bool is_on_page(const struct fake_turn *turn, const struct row *row)
+/* As hub_turn_page takes it. */
+static const char *reset_reason(
+	const struct fake_journal *journal, const struct fake_window *window)
 {
-	const struct fake_page *page = &turn->pages[turn->page];
-	unsigned to = page->to < turn->to ? page->to : turn->to;
-	return row->id > page->after && is_between(row, page->from, to) &&
-	       (row->broadcast || (row->uid && !strcmp(page->uid, row->uid)));
-}
-
-/* As hub_turn_page_verified takes it. */
-static const char *reset_reason(const struct fake_journal *journal, const struct fake_page *page)
-{
-	if (strncmp(page->from_text, "1.", 2) != 0)
+	if (strncmp(window->from_text, "1.", 2) != 0)
 		return "epoch";
-	if (page->from < journal->pruned)
+	if (window->from < journal->pruned)
 		return "pruned";
-	if (page->from > journal->turn->to)
+	if (window->from > journal->turn->to)
 		return journal->lags ? "later" : "cursor";
 	return NULL;
 }
 
-static void next_page(struct fake_turn *turn)
+static bool is_on_page(
+	const struct fake_turn *turn, const struct fake_page *page, const struct row *row)
 {
-	turn->page++;
-	turn->at = turn->page_rows = 0;
+	return !page->lost && !row->broadcast && row->uid && !strcmp(page->uid, row->uid) &&
+	       row->id > page->after && is_in_window(turn, &turn->windows[page->window], row);
 }
 
-static void verify_page(struct fake_journal *journal, struct fake_page *page)
+static bool is_within(int64_t id, int64_t upto)
 {
-	const char *reason = reset_reason(journal, page);
-	page->unverified = false;
-	hub_turn_page_verified(journal->hub, journal->turn->page, reason);
-	if (reason)
-		next_page(journal->turn);
+	return !upto || id <= upto;
+}
+
+/* Broadcasts are read once, from the first page's beginning on, and only so many. */
+static void find_bound(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	int64_t low = INT64_MAX;
+	for (size_t i = 0; i < turn->n_pages; i++) {
+		struct fake_page *page = &turn->pages[i];
+		page->lost = reset_reason(journal, &turn->windows[page->window]);
+		if (!page->lost && page->after < low)
+			low = page->after;
+	}
+	size_t n = 0;
+	for (size_t i = 0; !turn->bound && i < journal->n_rows; i++) {
+		const struct row *row = &journal->rows[i];
+		if (row->broadcast && row->id > low && is_between(row, 0, turn->to) &&
+			++n == MAX_BROADCASTS)
+			turn->bound = row->id;
+	}
+}
+
+static void find_upto(struct fake_journal *journal, struct fake_page *page)
+{
+	struct fake_turn *turn = journal->turn;
+	size_t n = 0;
+	page->upto = turn->bound;
+	for (size_t i = 0; i < journal->n_rows && n < turn->max_page_rows; i++) {
+		const struct row *row = &journal->rows[i];
+		if (is_within(row->id, turn->bound) && is_on_page(turn, page, row) &&
+			++n == turn->max_page_rows)
+			page->upto = row->id;
+	}
 }
 
 static void step_pages(struct fake_journal *journal)
 {
 	struct fake_turn *turn = journal->turn;
+	if (!turn->page)
+		find_bound(journal);
 	if (turn->page == turn->n_pages) {
-		turn->stage = INIT_QUERIES;
+		turn->page = 0;
+		turn->stage = PAGE_EVENTS;
 		return;
 	}
-	if (turn->pages[turn->page].unverified) {
-		verify_page(journal, &turn->pages[turn->page]);
-		return;
-	}
-	while (turn->page_rows < turn->max_page_rows && turn->at < journal->n_rows) {
-		const struct row *row = &journal->rows[turn->at++];
-		if (is_on_page(turn, row)) {
-			turn->page_rows++;
-			send_event(journal, row);
+	struct fake_page *page = &turn->pages[turn->page];
+	find_upto(journal, page);
+	hub_turn_page(journal->hub, turn->page++,
+		reset_reason(journal, &turn->windows[page->window]), page->upto);
+}
+
+static void step_page_events(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	for (; turn->at < journal->n_rows; turn->at++, turn->page = 0) {
+		const struct row *row = &journal->rows[turn->at];
+		if (row->broadcast && turn->n_pages && is_within(row->id, turn->bound)) {
+			turn->at++;
+			send_event(journal, row, 0);
 			return;
 		}
+		while (turn->page < turn->n_pages) {
+			const struct fake_page *page = &turn->pages[turn->page++];
+			if (is_on_page(turn, page, row) && is_within(row->id, page->upto)) {
+				send_event(journal, row, turn->page - 1);
+				return;
+			}
+		}
 	}
-	next_page(turn);
+	turn->at = 0;
+	turn->stage = INIT_QUERIES;
 }
 
 static void step_init_queries(struct fake_journal *journal)
@@ -312,8 +403,14 @@ static void step_init_queries(struct fake_journal *journal)
 
 static void end(struct fake_journal *journal)
 {
+	bool too_large = journal->turn->too_large;
 	turn_free(journal);
 	journal->turns++;
+	if (too_large) {
+		hub_turn_abort(journal->hub);
+		journal->wanted = true;
+		return;
+	}
 	hub_turn_end(journal->hub);
 	journal->wanted |= hub_pages_postponed(journal->hub);
 	if (journal->plan_before_write || journal->abort_planned)
@@ -326,7 +423,7 @@ static void end(struct fake_journal *journal)
 bool fake_turn_step(struct fake_journal *journal)
 {
 	static void (*const steps[])(struct fake_journal * journal) = {
-		begin, step_pull, step_pages, step_init_queries, end};
+		begin, step_pull, step_pages, step_page_events, step_init_queries, end};
 	enum stage stage = journal->turn->stage;
 	steps[stage](journal);
 	return stage != DONE;

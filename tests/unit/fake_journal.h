@@ -34,6 +34,8 @@ struct fake_journal {
 	unsigned pruned; /* the oldest position that can be resumed from */
 	bool lags;	 /* a standby: later positions may be replayed yet */
 	size_t answer_len;
+	size_t max_pull; /* events; more are deferred; 0: no limit */
+	bool defers;	 /* the next turn, whose pull was too large */
 
 	struct fake_turn *turn; /* NULL: between turns */
 	bool wanted;		/* the hub asked for a turn */

@@ -524,6 +524,7 @@ static void begin(uint64_t seed)
 	model.hub = hub_create(&model.settings);
 	model.peers = xcalloc(MAX_PEERS, sizeof(*model.peers));
 	fake_journal_init(&model.journal, model.hub);
+	model.journal.max_pull = chance(50) ? 10 + random_below(40) : 0;
 	model.journal.answer_len = chance(30) ? 3000 : 32;
 	model.journal.pruned = chance(30) ? 5 : 0;
 }

@@ -1,5 +1,4 @@
--- Answers to init: the number of the query and the message, null if the type is unknown.
--- parameters: types, uids
+-- The answer to init: a message, null if the type is unknown, or the reason why there is none.
+-- parameters: type, uid
 -- prepared
-select i.n, pgcast.init(i.type, i.uid)
-  from unnest(:'types'::text[], :'uids'::text[]) with ordinality i(type, uid, n);
+select pgcast.init(pgcast.from_utf8(:'type'::bytea), pgcast.from_utf8(:'uid'::bytea));

@@ -18,6 +18,12 @@
 -- at all of them took a third longer with 32 writers.
 \set cuts 4
 
+-- A pull of more events, or of more bytes of JSON, is too large for a turn: then the position is null,
+-- and nothing is returned. Few events are not measured.
+\set max_events 20000
+\set max_bytes 33554432
+\set unmeasured_events 8
+
 -- offset 0 keeps the planner from splitting the text once per field, and below from reading the
 -- whole journal instead of a few index ranges.
 with since as materialized (
@@ -49,7 +55,7 @@ running as materialized (
 \endif
 ),
 events as materialized (
-  select e.* from since p cross join lateral (
+  (select e.* from since p cross join lateral (
          select array(select x.xid from running x where x.xid > p.m order by 1
                        limit :cuts) as later) x
    cross join lateral unnest(p.m || x.later,
@@ -59,7 +65,15 @@ events as materialized (
   union all
   select * from pgcast.event e
    where e.xid = any (array(select o from since p, unnest(p.open) o
-                             where o not in (select x.xid from running x)))),
+                             where o not in (select x.xid from running x))))
+  limit :max_events + 1),
+large as materialized (
+  select case when exists (select from events offset :unmeasured_events)
+              then (select count(*) > :max_events
+                           or sum(octet_length(e.data::text)) + sum(coalesce(octet_length(e.old::text), 0))
+                              > :max_bytes
+                      from events e)
+              else false end as yes),
 newest as materialized (
   select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at,
          coalesce(t.xid, p.m) as m
@@ -72,10 +86,11 @@ ends as materialized (
                                         order by x.xid desc)
                         from running x where x.xid < n.m), '') as position
     from newest n)
-select null::int8 as id, null::text, null::bool, null::text, null::text, w.position,
+select null::int8 as id, null::text, null::bool, null::text, null::text,
+       case when not l.yes then w.position end,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()),
        exists (select from since p, running x where x.xid > p.m)
-  from ends w
+  from ends w cross join large l
 union all
 select e.id, e.uid, e.broadcast, e.type,
        '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
@@ -84,4 +99,5 @@ select e.id, e.uid, e.broadcast, e.type,
        || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
        null, null, null
   from events e
+ where not (select l.yes from large l)
  order by id nulls first;

@@ -2,10 +2,23 @@
 -- new is everything above m. Events that others have written and not committed are read in vain.
 -- parameters: position
 -- prepared
+-- See pull.sql.
+\set max_events 20000
+\set max_bytes 33554432
+\set unmeasured_events 8
+
 with events as materialized (
   select * from pgcast.event e
    where e.xid > split_part(:'position', '.', 4)::xid8
-     and e.xid < pg_snapshot_xmax(pg_current_snapshot())),
+     and e.xid < pg_snapshot_xmax(pg_current_snapshot())
+   limit :max_events + 1),
+large as materialized (
+  select case when exists (select from events offset :unmeasured_events)
+              then (select count(*) > :max_events
+                           or sum(octet_length(e.data::text)) + sum(coalesce(octet_length(e.old::text), 0))
+                              > :max_bytes
+                      from events e)
+              else false end as yes),
 ends as materialized (
   select coalesce((
          select concat_ws('.', split_part(:'position', '.', 1), t.id,
@@ -15,10 +28,11 @@ ends as materialized (
                                from pg_snapshot_xip(pg_current_snapshot()) x where x < t.xid), '')
            from (select e.xid, e.id, e.at from events e order by e.xid desc, e.id desc limit 1) t),
          :'position') as position)
-select null::int8 as id, null::text, null::bool, null::text, null::text, w.position,
+select null::int8 as id, null::text, null::bool, null::text, null::text,
+       case when not l.yes then w.position end,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()),
        pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot())
-  from ends w
+  from ends w cross join large l
 union all
 select e.id, e.uid, e.broadcast, e.type,
        '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
@@ -27,4 +41,5 @@ select e.id, e.uid, e.broadcast, e.type,
        || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
        null, null, null
   from events e
+ where not (select l.yes from large l)
  order by id nulls first;

@@ -1,9 +1,20 @@
 -- Where the journal ends: the row with the position of a pull without events.
 -- With `standby` set, for a standby: see pull.sql.
+
+-- Ranges are cut at so many running transactions, from the newest on: the newest event is searched from
+-- the end, and the events that they have written would be read in vain.
+\set cuts 64
+
 with newest as materialized (
-  select e.xid, e.id, e.at from pgcast.event e
-   where e.xid < pg_snapshot_xmax(pg_current_snapshot())
-   order by e.xid desc, e.id desc limit 1),
+  select e.* from (
+         select array(select x.xid from pg_snapshot_xip(pg_current_snapshot()) x(xid)
+                       order by 1 desc limit :cuts) as running) c
+   cross join lateral unnest(c.running || '0'::xid8,
+                             pg_snapshot_xmax(pg_current_snapshot()) || c.running) r(lo, hi)
+   cross join lateral (
+         select e.xid, e.id, e.at from pgcast.event e
+          where e.xid > r.lo and e.xid < r.hi order by e.xid desc, e.id desc limit 1) e
+   limit 1),
 running as materialized (
 \if :{?standby}
   select x.xid from (
