@@ -10,7 +10,7 @@
 
 struct journal;
 
-/* What a turn does with the sleeping lock of this bridge before it reads. */
+/* The action of a turn on the sleeping lock of this bridge, before it reads. */
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
 
 struct turn_result {

@@ -1,5 +1,5 @@
 /* The statements of the journal, from the files in sql/, and the columns that they return. Each
- * file says what its statement does and the order of its parameters. */
+ * file describes its statement and the order of its parameters. */
 #pragma once
 
 #include "query.h"
