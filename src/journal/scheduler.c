@@ -149,8 +149,8 @@ static void ask_next(struct scheduler *scheduler, const struct turn_result *resu
 static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct scheduler *scheduler = ctx;
+	hub_turn_end(scheduler->hub); /* may want a turn: it is the next one */
 	scheduler->in_turn = false;
-	hub_turn_end(scheduler->hub);
 	if (!scheduler->ready) {
 		scheduler->ready = true;
 		scheduler->on_ready(scheduler->ctx);
