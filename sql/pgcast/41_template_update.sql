@@ -1,10 +1,7 @@
--- ---- template: UPDATE by statement ------------------------------------------------------------
-
 -- Old and new rows are kept in the same order, so their numbers pair them, without a key.
 create or replace function pgcast.template_update() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 <<our>>
 declare
 	journal_table smallint;
@@ -65,7 +62,6 @@ begin
 	end if;
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_update() is
 	'Body of the function that journals a statement''s updated rows';
