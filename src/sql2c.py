@@ -3,9 +3,9 @@ r"""Turns the SQL files of a folder, which psql can run, into a C file of struct
 
 usage: sql2c.py FOLDER OUTPUT.c DEPFILE
 
-x.sql holds one statement and becomes x_sql. Its comment "-- parameters: a, b" makes :'a' and :'b' $1
-and $2, and "-- prepared" gives it a name. \set makes constants. With \if :{?word}, \else and \endif
-it also becomes x_word_sql, for which `word` is set.
+x.sql holds one statement and becomes x_sql. Its comment "-- parameters: a, b" makes :'a' and :'b'
+$1 and $2, and "-- prepared" gives it a name. \set makes constants. With \if :{?word}, \else and
+\endif it also becomes x_word_sql, for which `word` is set.
 """
 import json
 import re
@@ -26,7 +26,9 @@ def convert(text, parameters):
         if parameter := match["parameter"]:
             used.add(parameter)
             return f"${parameters.index(parameter) + 1}"
-        return " " if match["blank"] else constants[match["constant"]] if match["constant"] else match[0]
+        if constant := match["constant"]:
+            return constants[constant]
+        return " " if match["blank"] else match[0]
 
     sql = TOKEN.sub(replace, re.sub(r"^\\set .*\n", "", text, flags=re.M)).strip(" ;")
     return sql, [name for name in parameters if name in used]
@@ -38,7 +40,7 @@ def statements(path):
     declared = re.search(r"^-- parameters: (.*)$", text, re.M)
     parameters = declared[1].split(", ") if declared else []
     for word in ["", *sorted({match[1] for match in CONDITION.finditer(text)})]:
-        chosen = CONDITION.sub(lambda match: (match[2] if match[1] == word else match[3]) or "", text)  # noqa: B023
+        chosen = CONDITION.sub(lambda match: match[2 if match[1] == word else 3] or "", text)
         yield word, *convert(chosen, parameters)
 
 
@@ -50,7 +52,8 @@ def main():
         name = f'"{path.stem}"' if "\n-- prepared\n" in path.read_text() else "NULL"
         for word, sql, parameters in statements(path):
             identifier = f"{path.stem}_{word}_sql".replace("__", "_")
-            lines.append(f"const struct statement {identifier} = {{{name}, {json.dumps(sql)}, {len(parameters)}}};")
+            value = f"{{{name}, {json.dumps(sql)}, {len(parameters)}}}"
+            lines.append(f"const struct statement {identifier} = {value};")
     output.write_text("\n".join(lines) + "\n")
     depfile.write_text(f"{output}: {' '.join(map(str, [folder, *files]))}\n")
 

@@ -1,5 +1,3 @@
--- ---- the owner and the schema ---------------------------------------------------------------
-
 do $install$
 declare
 	remedy constant text := 'Run it as a superuser or as a role with CREATEROLE, or let one create'

@@ -1,5 +1,3 @@
--- ---- the version, and the locks of an upgrade -------------------------------------------------
-
 -- A writer that has entered a trigger function fails when the function's tables change before it
 -- reaches them. So an upgrade first waits until no transaction that wrote to a watched table is
 -- open, and keeps new ones out. It gives up all locks and tries again before any writer has waited

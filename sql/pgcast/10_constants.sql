@@ -1,5 +1,3 @@
--- ---- constants and placeholders ---------------------------------------------------------------
-
 -- Advisory locks are (class, key of the bridge); the daemon knows the class lock_asleep, too.
 --   lock_alive    'pgc1'  held by a bridge's session until it ends
 --   lock_asleep   'pgc2'  held by a bridge that waits for NOTIFY; writers try it shared

@@ -1,5 +1,3 @@
--- ---- tables ---------------------------------------------------------------------------------
-
 comment on table pgcast.meta is
 	'One row: the version of these objects, and the cluster whose transaction ids the journal holds';
 comment on column pgcast.meta.singleton is 'Always true: the table has one row';

@@ -1,5 +1,3 @@
--- ---- tables to be watched ---------------------------------------------------------------------
-
 create or replace function pgcast.tree(relation regclass) returns setof regclass
 language sql stable set search_path = pg_catalog, pg_temp
 as $$

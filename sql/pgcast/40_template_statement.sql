@@ -1,12 +1,9 @@
--- ---- template: INSERT and DELETE by statement -------------------------------------------------
-
 -- Its speed matters to every writer. To start a query costs 10 us and more, so there are two. Their
 -- shared variables are labelled, since the table may have columns of any name. The block with the
 -- exception writes nothing: its subtransaction would take a transaction id for each statement.
 create or replace function pgcast.template_statement() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 <<our>>
 declare
 	journal_table smallint;
@@ -40,7 +37,6 @@ begin
 	end if;
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_statement() is
 	'Body of the functions that journal a statement''s inserted or deleted rows';

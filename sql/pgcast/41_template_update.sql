@@ -1,12 +1,9 @@
--- ---- template: UPDATE by statement ------------------------------------------------------------
-
 -- Old and new rows are kept in the same order, so their numbers pair them, without a key. A session
 -- keeps the plan of its first call, which may have been for one row: so one row has a statement of its
 -- own, and many rows are paired by sorting, not by a join whose plan could be a nested loop.
 create or replace function pgcast.template_update() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 <<our>>
 declare
 	journal_table smallint;
@@ -86,7 +83,6 @@ begin
 	end if;
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_update() is
 	'Body of the function that journals a statement''s updated rows';

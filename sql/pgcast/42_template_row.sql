@@ -1,9 +1,6 @@
--- ---- template: INSERT and DELETE by row -------------------------------------------------------
-
 create or replace function pgcast.template_row() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 declare
 	to_uid text;
 	data json;
@@ -26,22 +23,19 @@ begin
 	@notify_once@
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_row() is
 	'Body of the functions that journal an inserted or deleted row';
 
 -- Rolling back to a savepoint undoes the setting together with the lock and the NOTIFY.
 create or replace function pgcast.template_notify_once() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$if current_setting('pgcast.notified', true)
+as $function$ select $template$if current_setting('pgcast.notified', true)
 			is distinct from pg_current_xact_id()::text then
 		foreach key in array (select g.bridges from pgcast.rotation g) loop
 			@notify_bridge@
 		end loop;
 		perform set_config('pgcast.notified', pg_current_xact_id()::text, true);
-	end if;$template$
-$function$;
+	end if;$template$ $function$;
 comment on function pgcast.template_notify_once() is
 	'Sends NOTIFY at the first changed row of a transaction';

@@ -1,9 +1,6 @@
--- ---- template: UPDATE by row ------------------------------------------------------------------
-
 create or replace function pgcast.template_row_update() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 declare
 	to_uid text;
 	data json;
@@ -39,7 +36,6 @@ begin
 	@notify_once@
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_row_update() is
 	'Body of the function that journals an updated row';

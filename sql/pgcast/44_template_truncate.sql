@@ -1,11 +1,8 @@
--- ---- template: TRUNCATE -----------------------------------------------------------------------
-
 -- One TRUNCATE fires for a parent and for each of its partitions, one right after the other. A
 -- partition that was detached keeps the trigger, but is no longer part of the watched table.
 create or replace function pgcast.template_truncate() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 declare
 	key int;
 begin
@@ -25,7 +22,6 @@ begin
 	end loop;
 	return null;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_truncate() is
 	'Body of the function that journals a TRUNCATE';

@@ -1,11 +1,8 @@
--- ---- template: a row that needs the slow path -------------------------------------------------
-
 -- The row is too large, or a column is missing. Each attempt stands alone and writes nothing, so its
 -- subtransaction takes no transaction id.
 create or replace function pgcast.template_describe() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $function$
-	select $template$
+as $function$ select $template$
 begin
 	begin
 		to_uid := @r_uid@;
@@ -37,7 +34,6 @@ begin
 		end;
 	end if;
 end
-$template$
-$function$;
+$template$ $function$;
 comment on function pgcast.template_describe() is
 	'Body of the function that makes uid and JSON of any row of a table';

@@ -1,5 +1,3 @@
--- ---- generated functions and their triggers ---------------------------------------------------
-
 create or replace function pgcast.generated(out name text, out by_row boolean, out op text,
 	out changed_row text, out scope text, out about text, out template text)
 returns setof record

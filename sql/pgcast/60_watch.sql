@@ -1,5 +1,3 @@
--- ---- watching --------------------------------------------------------------------------------
-
 create or replace function pgcast.check_watch(
 	relation regclass, uid_column name, columns name[], init_limit int, notify boolean)
 returns void

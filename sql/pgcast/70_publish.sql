@@ -1,5 +1,3 @@
--- ---- events without a table ---------------------------------------------------------------------
-
 create or replace function pgcast.publish(uid text, type text, data json) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

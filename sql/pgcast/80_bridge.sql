@@ -1,5 +1,3 @@
--- ---- bridges ----------------------------------------------------------------------------------
-
 create or replace function pgcast.schema_version() returns int
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$ select m.schema_version from pgcast.meta m $$;

@@ -1,5 +1,3 @@
--- ---- retention --------------------------------------------------------------------------------
-
 create or replace function pgcast.table_in_use(journal_table int) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$ select exists (select from pgcast.event e where e.journal_table = table_in_use.journal_table) $$;

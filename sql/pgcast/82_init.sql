@@ -1,5 +1,3 @@
--- ---- answers to init --------------------------------------------------------------------------
-
 -- The comparison in the column's own type is for the index, the one as text decides.
 create or replace function pgcast.uid_condition(relation regclass, uid_column name, uid text)
 returns text

@@ -1,5 +1,3 @@
--- ---- rights, and the watched tables -------------------------------------------------------------
-
 -- schema_version keeps the default: a role that may use the schema may ask for its version.
 do $rights$
 declare

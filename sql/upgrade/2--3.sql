@@ -1,5 +1,3 @@
--- ---- upgrade from version 2 to 3 --------------------------------------------------------------
-
 -- A step renames and drops objects that later parts do not replace. Writers wait during it: it must
 -- not rewrite or index the journal. Tables and the view are renamed, so that grants survive.
 do $step$

@@ -149,11 +149,11 @@ static void ask_next(struct scheduler *scheduler, const struct turn_result *resu
 static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct scheduler *scheduler = ctx;
-	scheduler->in_turn = false;
 	if (result->too_large)
 		scheduler->next_wanted = true;
 	else
-		hub_turn_end(scheduler->hub);
+		hub_turn_end(scheduler->hub); /* may want a turn: it is the next one */
+	scheduler->in_turn = false;
 	if (!scheduler->ready) {
 		scheduler->ready = true;
 		scheduler->on_ready(scheduler->ctx);

@@ -1,39 +1,40 @@
-"""psql runs the SQL files of the daemon, and the statements that sql2c.py makes of them do the same."""
+"""psql runs the SQL files of the daemon, and the statements that sql2c.py makes of them agree."""
 
 import subprocess
-import sys
 
 import pytest
-from harness import ROOT
 
-sys.path.insert(0, str(ROOT / "src"))
-import sql2c  # noqa: E402
+import sql2c
+from harness import ROOT
 
 FILES = sorted(ROOT.glob("src/*/sql/*.sql"))
 
 
 def arguments(database):
     """A value for each parameter of the files. After the position come two events."""
-    position = database.value("""select concat_ws('.', m.epoch, e.id, round(extract(epoch from e.at) * 1000000)::int8,
-        e.xid) from pgcast.event e, pgcast.meta m order by e.id limit 1""")
-    return {"position": position, "positions": f"{{{position},1.1.1.1}}", "completed_xids": "{}", "take": "t", "key": "1",
-            "types": "{log,none}", "uids": "{u1,u2,u1}", "froms": f"{{{position},{position},1.1.1.1}}",
-            "tos": "{null,null,null}", "afters": "{0,1,0}", "unverified": "{t,f,t}", "page_events": "10",
-            "keep_ms": "100000"}
+    position = database.value("""select concat_ws('.', m.epoch, e.id,
+            round(extract(epoch from e.at) * 1000000)::int8, e.xid)
+        from pgcast.event e, pgcast.meta m order by e.id limit 1""")
+    return {"position": position, "positions": f"{{{position},1.1.1.1}}", "completed_xids": "{}",
+            "take": "t", "key": "1", "types": "{log,none}", "uids": "{u1,u2,u1}",
+            "froms": f"{{{position},{position},1.1.1.1}}", "tos": "{null,null,null}",
+            "afters": "{0,1,0}", "unverified": "{t,f,t}", "page_events": "10", "keep_ms": "100000"}
 
 
 def run_both(database, path, sql, word, values):
     """The rows from the file and from the statement, in one session and snapshot."""
-    variables = [f"-v{name}={value}" for name, value in values.items()] + ([f"-v{word}=on"] if word else [])
+    variables = [f"-v{name}={value}" for name, value in values.items()]
+    if word:
+        variables.append(f"-v{word}=on")
     literals = ", ".join(f"'{value}'" for value in values.values())
     done = subprocess.run(
-        ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *variables, database.conninfo()], text=True, check=False,
+        ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *variables, database.conninfo()],
+        text=True, check=False, capture_output=True,
         input=f"""begin isolation level repeatable read;
             \\i {path}
             \\echo statement
             prepare statement as {sql};
-            execute statement{f"({literals})" if literals else ""};""",
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            execute statement{f"({literals})" if literals else ""};""")
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout.split("statement\n")
 
@@ -41,10 +42,12 @@ def run_both(database, path, sql, word, values):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_sql_file_and_statement_agree(database, path):
     for action in "before", r"quote '' \ ""x""", "after":
-        database.execute(f"insert into log(uid, action) values ('u{len(action) % 2 + 1}', '{action}')")
+        uid = f"u{len(action) % 2 + 1}"
+        database.execute(f"insert into log(uid, action) values ('{uid}', '{action}')")
     known = arguments(database)
     for word, sql, names in sql2c.statements(path):
-        of_file, of_statement = run_both(database, path, sql, word, {name: known[name] for name in names})
+        values = {name: known[name] for name in names}
+        of_file, of_statement = run_both(database, path, sql, word, values)
         assert of_file and of_file == of_statement
         if "pull" in path.stem:
             assert [line.split("|")[0] for line in of_file.splitlines()] == ["", "2", "3"]

@@ -76,7 +76,7 @@ def fall_asleep(bridge):
     """Takes the locks of a sleeping bridge, as the daemon does; returns whether it got them."""
     key = one(bridge, "select pgcast.bridge_join()")
     bridge.execute("listen pgcast")
-    return one(bridge, "select pg_try_advisory_lock(1885823794, %s)", key)
+    return one(bridge, "select pg_try_advisory_lock(pgcast.constant('lock_asleep'), %s)", key)
 
 
 def notifications(bridge):
@@ -109,7 +109,7 @@ def test_bell():
         b1.execute("listen pgcast")
         w.execute("insert into plain values (2, 'ann'); insert into parts values (2, 'ann')")
         check(notifications(b1), [], "no NOTIFY while no bridge sleeps")
-        one(b1, "select pg_advisory_lock(1885823794, %s)", key)
+        one(b1, "select pg_advisory_lock(pgcast.constant('lock_asleep'), %s)", key)
         for query, want, name in [
                 ("insert into plain values (3, 'ann')", ["plain"],
                  "an insert notifies a sleeping bridge"),
@@ -164,13 +164,13 @@ def test_falling_asleep():
                   f"{table}: no bridge falls asleep while a writer is in a transaction")
             w.execute("commit")
             check(fall_asleep(b), True, f"{table}: it does after the commit")
-            one(b, "select pg_advisory_unlock(1885823794, 1)")
+            one(b, "select pg_advisory_unlock(pgcast.constant('lock_asleep'), 1)")
             w.execute(f"begin; savepoint s; insert into {table} values (2, 'ann'); rollback to s")
             check(fall_asleep(b), True, f"{table}: it does after a rollback to a savepoint")
             w.execute(f"insert into {table} values (3, 'ann'); commit")
             check(notifications(b), [table],
                   f"{table}: and is notified of the writer's next change")
-            one(b, "select pg_advisory_unlock(1885823794, 1)")
+            one(b, "select pg_advisory_unlock(pgcast.constant('lock_asleep'), 1)")
         check(notifications(b), [], "and of nothing else")
 
 
@@ -181,7 +181,7 @@ def test_bridge_join():
         b.close()
         with connect() as admin:
             while one(admin, "select count(*) from pg_locks where locktype = 'advisory'"
-                             " and classid = 1885823793 and objid = %s", second):
+                             " and classid = pgcast.constant('lock_alive') and objid = %s", second):
                 pass
         with connect() as d:
             check(one(d, "select pgcast.bridge_join()"), second,

@@ -34,6 +34,10 @@ int tear_down(void **state)
 	fake_conn_clear(&c);
 	fake_journal_finish(&journal);
 	int left = hub_clients(hub) != 0;
+	while (!list_empty(&hub->clients)) { /* a failed test left them */
+		struct client *client = LIST_OF(hub->clients.next, struct client, of_hub);
+		client_gone(&client);
+	}
 	hub_destroy(&hub);
 	return left;
 }

@@ -163,6 +163,18 @@ static void test_publish_during_a_turn_is_sent_once(void **state)
 	assert_received(&a, "E 1", "P 1", NULL);
 }
 
+static void test_publish_before_a_join_is_not_sent(void **state)
+{
+	fake_turn_plan(&journal);
+	join(&a, "u1", NULL, PLAIN);
+	hub_publish(hub, "u1", "P 1", 3, "chat");
+	join(&b, "u1", NULL, PLAIN);
+	fake_turn_end(&journal);
+	fake_turns(&journal);
+	assert_received(&a, "P 1", NULL);
+	assert_received(&b, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +191,7 @@ int main(void)
 		TEST(test_cursor_of_an_old_position_does_not_replace_the_next),
 		TEST(test_publish_is_sent_at_once_to_its_uid),
 		TEST(test_publish_during_a_turn_is_sent_once),
+		TEST(test_publish_before_a_join_is_not_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

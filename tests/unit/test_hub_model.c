@@ -38,7 +38,8 @@ struct peer {
 	struct fake_conn conn;
 	const char *uid, *filter;
 	const struct protocol *protocol;
-	unsigned start; /* gets the events of later positions */
+	unsigned start;	    /* gets the events of later positions */
+	size_t n_published; /* before it joined */
 	bool joined;
 	bool rewound; /* since a rewind, events may be repeated or lost */
 };
@@ -121,6 +122,7 @@ static void join(void)
 	peer->filter = RANDOM_OF(filters);
 	peer->protocol = chance(50) ? V1 : PLAIN;
 	peer->start = position();
+	peer->n_published = model.n_published;
 	peer->joined = true;
 	struct client_config config = {
 		.uid = peer->uid, .types = peer->filter, .protocol = peer->protocol};
@@ -426,6 +428,7 @@ static void check_publish(struct check *check, const struct received *message)
 {
 	char *rest;
 	size_t n = strtoul(message->head + 2, &rest, 10);
+	assert_true(n > check->peer->n_published);
 	assert_false(check->published[n]);
 	check->published[n] = true;
 	check_uid(check, rest + 1);

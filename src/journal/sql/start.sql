@@ -28,7 +28,8 @@ running as materialized (
 -- Pruned events have been delivered: the position is never before the end of these.
 select null::int8, null::text, null::bool, null::text, null::text,
        case when t.xid > g.pruned_xid
-            then concat_ws('.', s.epoch, t.id, round(extract(epoch from t.at) * 1000000)::int8, t.xid)
+            then concat_ws('.', s.epoch, t.id, round(extract(epoch from t.at) * 1000000)::int8,
+                           t.xid)
             else concat_ws('.', s.epoch, g.pruned_id, 0, g.pruned_xid) end
        || coalesce((select string_agg('.' || (t.xid::text::int8 - x.xid::text::int8), ''
                                       order by x.xid desc)
