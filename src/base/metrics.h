@@ -1,6 +1,6 @@
 /* Counters and gauges, one row each in metrics.def, which gives the name and help of /metrics.
- * Plain integers, since there is one thread. A row with a label has one value per label value, of which
- * there are few and none is chosen by strangers. */
+ * Plain integers, since there is one thread. A row with a label has one value per label value, of
+ * which there are few and none is chosen by strangers. */
 #pragma once
 
 #include <stdint.h>

@@ -86,6 +86,12 @@ void audience_release(struct audience **audience)
 	free(old);
 }
 
+void audience_release_if_idle(struct audience *audience)
+{
+	if (list_empty(&audience->members) && !audience->batch)
+		audience_release(&audience);
+}
+
 bool types_include(const char *types, const char *type)
 {
 	size_t len = strlen(type);

@@ -32,7 +32,7 @@ struct catchup {
 	struct catchup **page_owner; /* its entry in hub.page_owners; NULL: no page in this turn */
 	int64_t page_last_id;	     /* of the page's events so far */
 	int64_t page_upto;	     /* the page has every event up to this id; 0: of the window */
-	const char *reset_reason; /* why the window cannot be read; NULL: it can */
+	const char *reset_reason;    /* why the window cannot be read; NULL: it can */
 };
 
 static inline bool audience_is_live(const struct audience *audience)
@@ -49,6 +49,8 @@ void audience_start_catchup(struct audience *audience, const struct window *wind
 void catchup_advance(struct catchup *catchup, struct position *to, int64_t after);
 /* Frees an audience without members and sets the caller's pointer to NULL. NULL is accepted. */
 void audience_release(struct audience **audience);
+/* Frees it if it has neither members nor anything pending. */
+void audience_release_if_idle(struct audience *audience);
 bool same_types(const char *a, const char *b);
 /* True when a list of types (NULL: all) has the type. */
 bool types_include(const char *types, const char *type);

@@ -1,5 +1,5 @@
-/* What one audience has pending: blocks that are not in its stream yet, and members that have not been
- * written to since it grew. */
+/* What one audience has pending: blocks that are not in its stream yet, and members that have not
+ * been written to since it grew. */
 #pragma once
 
 #include <stddef.h>
@@ -30,7 +30,8 @@ struct batch *batch_create(struct audience *audience);
 void batch_destroy(struct batch **batch);
 /* Takes a reference of the block. Ids of events grow from call to call. */
 void batch_add(struct batch *batch, struct block *block, int64_t id);
-/* Joins the blocks into writes of BLOCK_WRITE_MAX bytes at most; ids are those of the first events. */
+/* Joins the blocks into writes of BLOCK_WRITE_MAX bytes at most; ids are those of the first events.
+ */
 void batch_join(struct batch *batch);
 /* Appends the blocks, joined before, to a stream: events of the window between these positions. */
 void batch_append(const struct batch *batch, struct stream *stream, struct position *from,

@@ -7,8 +7,8 @@
 #include "metrics.h"
 #include "state.h"
 
-/* Events of all pages of a turn, and bytes of their JSON. Fewer when turns with pages take long, so that
- * live events do not wait for them. */
+/* Events of all pages of a turn, and bytes of their JSON. Fewer when turns with pages take long, so
+ * that live events do not wait for them. */
 #define MAX_PAGE_BUDGET 16384
 #define MIN_PAGE_EVENTS 8
 #define TURN_PAGE_BYTES (8u << 20)
@@ -244,8 +244,7 @@ void hub_turn_page_broadcast(
 /* The page was the last one of its window. */
 static bool window_is_done(const struct catchup *catchup)
 {
-	return catchup->page_owner &&
-	       (catchup->reset_reason || !catchup->page_upto);
+	return catchup->page_owner && (catchup->reset_reason || !catchup->page_upto);
 }
 
 /* The window ends where the turn does. */
@@ -283,6 +282,7 @@ static void make_live(struct hub *hub, struct audience *audience)
 		announce_live(hub, client, reason);
 	}
 	audience_release(&audience);
+	audience_release_if_idle(live);
 }
 
 /* The next window begins at the end of the last one and is open. */

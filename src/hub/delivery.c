@@ -1,6 +1,6 @@
 /* Delivery: blocks are collected per audience, appended to its stream once, and written to each
- * member in as few writes as its connection allows. A member that is behind by more than send_buffer
- * catches up from the journal.
+ * member in as few writes as its connection allows. A member that is behind by more than
+ * send_buffer catches up from the journal.
  *
  * Broadcasts of a turn are collected once for all audiences. An audience that has events of its own
  * merges them into its batch; all others of equal protocol and types get the same joined blocks.
@@ -33,8 +33,8 @@ static struct batch *dirty_batch(struct hub *hub, struct audience *audience)
 }
 
 /* Adds the broadcasts that are not in the batch yet. */
-static void merge_broadcasts(struct hub *hub, struct batch *batch, const struct protocol *protocol,
-	const char *types)
+static void merge_broadcasts(
+	struct hub *hub, struct batch *batch, const struct protocol *protocol, const char *types)
 {
 	for (; batch->broadcasts < hub->n_broadcasts; batch->broadcasts++) {
 		struct broadcast *broadcast = &hub->broadcasts[batch->broadcasts];
@@ -117,8 +117,8 @@ struct cursor_blocks {
 	struct block *of_protocol[PROTOCOLS];
 };
 
-static void add_cursor(struct batch *batch, const struct protocol *protocol,
-	struct cursor_blocks *cursor)
+static void add_cursor(
+	struct batch *batch, const struct protocol *protocol, struct cursor_blocks *cursor)
 {
 	if (!protocol->cursor || !cursor->position)
 		return;
@@ -292,14 +292,14 @@ void delivery_write_client(struct client *client)
 static void write_members(struct audience *audience, size_t n)
 {
 	for (; n && !list_empty(&audience->members); n--) {
-		struct client *client =
-			LIST_OF(audience->members.next, struct client, of_audience);
+		struct client *client = LIST_OF(audience->members.next, struct client, of_audience);
 		client_set_audience(client, audience);
 		delivery_write_client(client);
 	}
 }
 
-/* Everything is written: frees a batch that has nothing pending, and an audience without members. */
+/* Everything is written: frees a batch that has nothing pending, and an audience without members.
+ */
 static void finish_batch(struct hub *hub, struct batch *batch)
 {
 	struct audience *audience = batch->audience;
@@ -317,8 +317,7 @@ bool hub_write(struct hub *hub)
 	uint64_t until = clock_ms() + WRITE_SLICE;
 	size_t written = 0;
 	while (!list_empty(&hub->unwritten)) {
-		struct batch *batch =
-			LIST_OF(hub->unwritten.next, struct batch, of_unwritten);
+		struct batch *batch = LIST_OF(hub->unwritten.next, struct batch, of_unwritten);
 		size_t n = batch->unwritten < WRITE_CLIENTS ? batch->unwritten : WRITE_CLIENTS;
 		batch->unwritten -= n;
 		write_members(batch->audience, n);

@@ -26,8 +26,8 @@ void hub_destroy(struct hub **hub);
 /* `wanted` is called when a client needs a turn: at most once until the next plan. */
 void hub_on_wanted(struct hub *hub, void (*wanted)(void *ctx), void *ctx);
 
-/* `left` is called when clients are left to be written to: hub_write is to be called until it returns
- * false, with the event loop in between. */
+/* `left` is called when clients are left to be written to: hub_write is to be called until it
+ * returns false, with the event loop in between. */
 void hub_on_unwritten(struct hub *hub, void (*left)(void *ctx), void *ctx);
 /* Writes for some milliseconds; true: there is more to write. */
 bool hub_write(struct hub *hub);
@@ -125,18 +125,20 @@ bool hub_pages_postponed(const struct hub *hub);
 /* The pull's snapshot: everything that follows until the end of the turn lies before it. */
 void hub_turn_begin(struct hub *hub, struct position *to);
 void hub_turn_event(struct hub *hub, const struct event *event);
-/* The pull is too large to be read: the events of a uid (NULL: broadcasts) are left to catching up. */
+/* The pull is too large to be read: the events of a uid (NULL: broadcasts) are left to catching up.
+ */
 void hub_turn_defer(struct hub *hub, const char *uid);
-/* For each page, before their events: `lost` is NULL, or the reason why it has none ("epoch", "pruned",
- * "cursor" as in the protocol's reset; "later": a standby lags behind it). The page has every event
- * up to the id `upto`; 0: up to the end of its window. */
+/* For each page, before their events: `lost` is NULL, or the reason why it has none ("epoch",
+ * "pruned", "cursor" as in the protocol's reset; "later": a standby lags behind it). The page has
+ * every event up to the id `upto`; 0: up to the end of its window. */
 void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto);
 /* Events of all pages come by id. */
 void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event);
 /* A broadcast, for the pages of these windows. */
 void hub_turn_page_broadcast(
 	struct hub *hub, const size_t windows[], size_t n, const struct event *event);
-/* The answer to the plan's init query; message NULL: `error` is the code of an error, static text. */
+/* The answer to the plan's init query; message NULL: `error` is the code of an error, static text.
+ */
 void hub_turn_init(
 	struct hub *hub, size_t query, const char *message, size_t len, const char *error);
 /* The turn is complete. Its events are in the streams of live clients and not written yet, so that

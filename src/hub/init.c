@@ -14,8 +14,7 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
 {
 	size_t i = 0;
 	while (i < hub->plan.n_init_queries &&
-		(hub->init_results[i].user != user ||
-			strcmp(hub->init_queries[i].type, type) != 0))
+		(hub->init_results[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
 		i++;
 	if (i == hub->init_budget)
 		return MAX_INIT_QUERIES;
@@ -70,7 +69,9 @@ static const char *error_text(const char *code)
 static void answer_request(struct hub *hub, struct init_request *request)
 {
 	struct client *client = request->client;
+	struct audience *audience = client->audience;
 	delivery_write_client(client);
+	audience_release_if_idle(audience); /* the last one fell behind */
 	if (!audience_is_live(client->audience))
 		return; /* fell behind in this turn: the request stays until it is live again */
 	const struct init_result *result = &hub->init_results[request->query - 1];

@@ -74,9 +74,9 @@ struct hub {
 	uint64_t planned_ms;	   /* the last plan, */
 	uint64_t pages_from_ms;	   /* and when pages may be read again */
 	bool pages_postponed;
-	size_t page_budget; /* events of all pages of a turn, and */
-	unsigned init_aborts; /* turns with one init query, in a row */
-	size_t init_budget; /* init queries, as the last turns took time */
+	size_t page_budget;	 /* events of all pages of a turn, and */
+	unsigned init_aborts;	 /* turns with one init query, in a row */
+	size_t init_budget;	 /* init queries, as the last turns took time */
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;
 
@@ -91,7 +91,7 @@ struct hub {
 	size_t n_broadcasts, broadcasts_capacity;
 	struct plan plan;
 	struct window windows[MAX_PLAN_WINDOWS];
-	struct page *pages; /* room for MAX_PAGES, */
+	struct page *pages;	      /* room for MAX_PAGES, */
 	struct catchup **page_owners; /* and whose they are; NULL: gone, or not read */
 	struct init_query init_queries[MAX_INIT_QUERIES];
 	struct init_result init_results[MAX_INIT_QUERIES];

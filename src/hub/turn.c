@@ -12,9 +12,8 @@ const struct plan *hub_turn_plan(struct hub *hub)
 	assert(!hub->in_turn);
 	hub->in_turn = true;
 	hub->turn_wanted = false;
-	hub->plan = (struct plan){.windows = hub->windows,
-		.pages = hub->pages,
-		.init_queries = hub->init_queries};
+	hub->plan = (struct plan){
+		.windows = hub->windows, .pages = hub->pages, .init_queries = hub->init_queries};
 	catchup_plan(hub);
 	init_plan(hub);
 	return &hub->plan;

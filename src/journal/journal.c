@@ -20,8 +20,8 @@
 
 /* ---- state ---- */
 
-/* How to read the next pull. After a pull that was too large, or one that broke off, its events are left
- * to catching up: those of the uids that have some, or of all. */
+/* How to read the next pull. After a pull that was too large, or one that broke off, its events are
+ * left to catching up: those of the uids that have some, or of all. */
 enum pull_mode { PULL_EVENTS, DEFER_AFFECTED, DEFER_ALL };
 
 struct journal {

@@ -14,10 +14,10 @@ struct journal;
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
 
 struct turn_result {
-	size_t events;		 /* of the pull */
-	bool pulled;		 /* the rows of the pull are complete */
-	bool too_large;		 /* the pull was: nothing of the turn counts, another one must follow */
-	bool locked;		 /* LOCK_TAKE succeeded: writers send NOTIFY from now on */
+	size_t events;	/* of the pull */
+	bool pulled;	/* the rows of the pull are complete */
+	bool too_large; /* the pull was: nothing of the turn counts, another one must follow */
+	bool locked;	/* LOCK_TAKE succeeded: writers send NOTIFY from now on */
 	bool concurrent_writers; /* transactions newer than the turn before are in progress */
 };
 

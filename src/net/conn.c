@@ -52,7 +52,7 @@ struct conn {
 	uint64_t bytes_since_ping; /* written behind the last ping */
 	uint32_t unacked_bytes;	   /* up to the end of the last ping, at the last look */
 	uint32_t last_rx_ms;	   /* loop time */
-	uint16_t close_code; /* of the first close, ours or the peer's; 0: none */
+	uint16_t close_code;	   /* of the first close, ours or the peer's; 0: none */
 	uint8_t state;
 	uint8_t rx_state;
 	uint8_t protocol; /* index of protocols */
@@ -252,8 +252,8 @@ static void log_close(const struct conn *conn, uint16_t code, const char *reason
 	if (code == CLOSE_RESTART)
 		return;
 	lws_get_peer_simple(conn->wsi, peer, sizeof peer);
-	log_write_limited(&limits[code % 32], LOG_LEVEL_INFO,
-		"connection closed: %u: %s (peer %s)", code, reason, peer);
+	log_write_limited(&limits[code % 32], LOG_LEVEL_INFO, "connection closed: %u: %s (peer %s)",
+		code, reason, peer);
 }
 
 void conn_close(struct conn *conn, uint16_t code, const char *reason)

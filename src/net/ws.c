@@ -59,8 +59,8 @@ static bool is_protocol_offered(struct lws *wsi)
 }
 
 /* The texts of a refusal: its label in metrics, more headers or NULL, and the answer. */
-static int refuse(struct lws *wsi, unsigned status, const char *reason, const char *extra,
-	const char *text)
+static int refuse(
+	struct lws *wsi, unsigned status, const char *reason, const char *extra, const char *text)
 {
 	char peer[64] = "", origin[256] = "", offered[256] = "";
 	lws_get_peer_simple(wsi, peer, sizeof peer);
@@ -92,11 +92,9 @@ int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, size_t 
 		return refuse(wsi, 400, "subprotocol", NULL,
 			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
 	if (!is_origin_allowed(wsi, settings->allowed_origins))
-		return refuse(
-			wsi, 403, "origin", NULL, "Pages of this origin may not connect.");
+		return refuse(wsi, 403, "origin", NULL, "Pages of this origin may not connect.");
 	if (clients >= (size_t)settings->max_clients)
-		return refuse(
-			wsi, 503, "max_clients", "Retry-After: 10\r\n", "Too many clients.");
+		return refuse(wsi, 503, "max_clients", "Retry-After: 10\r\n", "Too many clients.");
 	return 0;
 }
 

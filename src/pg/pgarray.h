@@ -20,6 +20,6 @@ void pgarray_add_int(struct pgarray *array, int64_t value);
 const char *pgarray_end(struct pgarray *array);
 void pgarray_free(struct pgarray *array);
 
-/* The form of a bytea, for the bytes of a text that the encoding of the database may not hold; the caller
- * frees it. */
+/* The form of a bytea, for the bytes of a text that the encoding of the database may not hold; the
+ * caller frees it. */
 char *pgarray_bytes(const char *text);

@@ -19,6 +19,7 @@ struct fake_page {
 struct fake_window {
 	char *from_text;
 	unsigned from, to; /* to UINT_MAX: the turn's snapshot */
+	bool unverified;
 };
 
 struct fake_query {
@@ -28,7 +29,14 @@ struct fake_query {
 /* Of the pages of a turn. */
 #define MAX_BROADCASTS 20
 
-enum stage { PLANNED, PULL, PAGES, PAGE_EVENTS, INIT_QUERIES, DONE }; /* as steps[] in fake_turn_step */
+enum stage {
+	PLANNED,
+	PULL,
+	PAGES,
+	PAGE_EVENTS,
+	INIT_QUERIES,
+	DONE
+}; /* as steps[] in fake_turn_step */
 
 struct fake_turn {
 	enum stage stage;
@@ -218,6 +226,7 @@ void fake_turn_plan(struct fake_journal *journal)
 			.from_text = xstrdup(window->from->text),
 			.from = fake_number(window->from->text),
 			.to = window->to ? fake_number(window->to->text) : UINT_MAX,
+			.unverified = window->from->unverified,
 		};
 	}
 	for (size_t i = 0; i < turn->n_queries; i++)
@@ -300,6 +309,8 @@ static void step_pull(struct fake_journal *journal)
 static const char *reset_reason(
 	const struct fake_journal *journal, const struct fake_window *window)
 {
+	if (!window->unverified)
+		return NULL;
 	if (strncmp(window->from_text, "1.", 2) != 0)
 		return "epoch";
 	if (window->from < journal->pruned)
@@ -409,6 +420,7 @@ static void end(struct fake_journal *journal)
 	if (too_large) {
 		hub_turn_abort(journal->hub);
 		journal->wanted = true;
+		hub_turn_write(journal->hub);
 		return;
 	}
 	hub_turn_end(journal->hub);

@@ -287,9 +287,10 @@ static void test_large_pull_with_broadcasts_defers_everyone(void **state)
 static void test_pages_share_broadcasts(void **state)
 {
 	fake_turn(&journal);
-	for (int i = 0; i < 50; i++)
+	for (int i = 0; i < 50; i++) {
 		fake_journal_write(&journal, 1, NULL, "log", true, 0);
-	fake_journal_commit(&journal, 1);
+		fake_journal_commit(&journal, 1);
+	}
 	insert("u2", "log");
 	fake_turn(&journal);
 	resume(&a, "1.0.0.0", PLAIN);

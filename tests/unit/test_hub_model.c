@@ -314,8 +314,21 @@ static void complete_turn(void)
 	note_start();
 }
 
+/* A transport ends a broken connection soon. */
+static void end_broken(void)
+{
+	for (size_t i = 0; i < model.n_peers; i++) {
+		struct peer *peer = &model.peers[i];
+		if (!peer->joined || !peer->conn.broken)
+			continue;
+		peer->joined = false;
+		fake_conn_leave(&peer->conn);
+	}
+}
+
 static void settle(void)
 {
+	end_broken();
 	if (model.journal.turn)
 		complete_turn();
 	complete_turn();
@@ -527,7 +540,7 @@ static void begin(uint64_t seed)
 	model.hub = hub_create(&model.settings);
 	model.peers = xcalloc(MAX_PEERS, sizeof(*model.peers));
 	fake_journal_init(&model.journal, model.hub);
-	model.journal.max_pull = chance(50) ? 10 + random_below(40) : 0;
+	model.journal.max_pull = model.large ? 20 : chance(50) ? 10 + random_below(40) : 0;
 	model.journal.answer_len = chance(30) ? 3000 : 32;
 	model.journal.pruned = chance(30) ? 5 : 0;
 }
