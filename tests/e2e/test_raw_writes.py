@@ -232,7 +232,7 @@ def test_close_from_timer_ends_connection(start, database):
                    log_level="debug")
     with slow(bridge) as client:
         fill(bridge, database, client)
-        bridge.wait_line("connection: closed with 4508")
+        bridge.wait_line("connection closed: 4508")
         wait_for(lambda: bridge.connections() == 0, "the connection to end", timeout=8)
 
 
