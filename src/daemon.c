@@ -148,7 +148,7 @@ static bool is_ready(void *ctx, const char **why)
 {
 	struct daemon *daemon = ctx;
 	*why = daemon->stopping ? "stopping" : pglink_status(daemon->link);
-	return !daemon->stopping && scheduler_is_ready(daemon->scheduler);
+	return scheduler_is_ready(daemon->scheduler, why) && !daemon->stopping;
 }
 
 /* Before each poll: the pass took the time since the last one, without that of waiting. */
@@ -167,6 +167,7 @@ static void on_tick(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
 	hub_tick(daemon->hub);
+	scheduler_tick(daemon->scheduler);
 	update_status(daemon);
 }
 

@@ -5,6 +5,7 @@
 #include "alloc.h"
 #include "clock.h"
 #include "journal.h"
+#include "log.h"
 #include "metrics.h"
 
 /* Milliseconds from the start of a turn to the start of the next one while awake: CYCLE_PER_RATE
@@ -25,6 +26,9 @@
 #define MIN_WAKEUPS 16
 #define MAX_WAKEUPS 256
 
+/* Milliseconds after which a turn is late. */
+#define LATE 5000
+
 struct scheduler {
 	const struct settings *settings;
 	struct pglink *link;
@@ -36,6 +40,7 @@ struct scheduler {
 	void (*on_ready)(void *ctx);
 	void *ctx;
 	bool in_turn;
+	bool late; /* as logged */
 	bool next_wanted;	/* a turn was wanted during this one */
 	bool asleep;		/* the lock is held */
 	enum lock lock;		/* action of this turn */
@@ -226,7 +231,25 @@ void scheduler_bell(struct scheduler *scheduler)
 	scheduler_turn(scheduler);
 }
 
-bool scheduler_is_ready(const struct scheduler *scheduler)
+static bool is_late(const struct scheduler *scheduler)
 {
-	return scheduler->ready;
+	return scheduler->in_turn && clock_ms() - scheduler->started_ms > LATE;
+}
+
+bool scheduler_is_ready(const struct scheduler *scheduler, const char **why)
+{
+	if (!is_late(scheduler))
+		return scheduler->ready;
+	*why = "the journal could not be read for 5 s";
+	return false;
+}
+
+void scheduler_tick(struct scheduler *scheduler)
+{
+	bool late = is_late(scheduler);
+	if (late && !scheduler->late)
+		log_warning("journal: could not be read for 5 s (is the database overloaded?)");
+	else if (!late && scheduler->late)
+		log_info("journal: can be read again");
+	scheduler->late = late;
 }

@@ -36,6 +36,7 @@ struct server {
 	struct lws_context *context;
 	struct lws_vhost *clients_vhost, *admin_vhost;
 	struct listener *listener, *admin_listener;
+	size_t max_clients; /* as the limit of descriptors allows */
 	size_t handshaking; /* connections without a request yet; their opaque data is not NULL */
 };
 
@@ -63,8 +64,8 @@ static int on_event(
 
 	switch (reason) {
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return ws_confirm_upgrade(
-			wsi, server->config.settings, hub_clients(server->config.hub));
+		return ws_confirm_upgrade(wsi, server->config.settings,
+			hub_clients(server->config.hub) >= server->max_clients);
 	case LWS_CALLBACK_ESTABLISHED:
 		end_handshake(server, wsi);
 		ws_open(user, server->conns, wsi);
@@ -109,17 +110,26 @@ static void forward_log(int level, const char *line)
 	log_debug("lws: %.*s", (int)strcspn(line, "\n"), line);
 }
 
-/* lws scans tables of as many entries as descriptors may be open: no more than max_clients needs,
- * if the hard limit allows that many. */
-static void limit_files(int64_t max_clients)
+/* lws scans tables of as many entries as descriptors may be open: no more than max_clients needs, if
+ * the hard limit allows that many. Some are kept for the database, the admin port and handshakes that
+ * are refused. Returns the number of clients that fit. */
+static size_t limit_files(size_t max_clients)
 {
 	struct rlimit limit;
 	rlim_t want = (rlim_t)max_clients + SPARE_FILES;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return;
+		return max_clients;
 	limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 		log_warning("open files: cannot set the limit: %s", strerror(errno));
+	size_t files = (size_t)limit.rlim_cur;
+	size_t spare = files / 4 < SPARE_FILES ? files / 4 : SPARE_FILES;
+	if (files - spare >= max_clients)
+		return max_clients;
+	log_warning("open files: the limit of %zu allows %zu clients, not max_clients = %zu"
+		    " (raise LimitNOFILE)",
+		files, files - spare, max_clients);
+	return files - spare;
 }
 
 static bool create_context(struct server *server)
@@ -264,7 +274,7 @@ struct server *server_create(const struct server_config *config)
 	server->config = *config;
 	server->admin = (struct admin){config->ready, config->ctx};
 	server->conns = conns_create(config->loop, config->settings, config->hub);
-	limit_files(config->settings->max_clients);
+	server->max_clients = limit_files((size_t)config->settings->max_clients);
 	if (create_lws(server)) {
 		conns_use_context(server->conns, server->context);
 		if (create_listeners(server))

@@ -76,7 +76,7 @@ static int refuse(
 
 /* lws would also upgrade POST requests, old versions, and to HTTP/2. It answers other protocols
  * itself, and asks all the same when the request's headers are gone. */
-int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, size_t clients)
+int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, bool full)
 {
 	char to[16], version[8];
 	if (!lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE))
@@ -93,7 +93,7 @@ int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, size_t 
 			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
 	if (!is_origin_allowed(wsi, settings->allowed_origins))
 		return refuse(wsi, 403, "origin", NULL, "Pages of this origin may not connect.");
-	if (clients >= (size_t)settings->max_clients)
+	if (full)
 		return refuse(wsi, 503, "max_clients", "Retry-After: 10\r\n", "Too many clients.");
 	return 0;
 }

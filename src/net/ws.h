@@ -13,7 +13,7 @@
 struct lws_protocols ws_protocol(size_t number, lws_callback_function *callback);
 
 /* lws asks before it upgrades a request; returns nonzero when it was refused. */
-int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, size_t clients);
+int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, bool full);
 /* The upgrade is done. */
 void ws_open(struct conn *conn, struct conns *conns, struct lws *wsi);
 /* A piece of a message. */

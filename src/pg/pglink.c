@@ -23,6 +23,7 @@
 #define STABLE 10000  /* after so long live, pauses start at MIN_PAUSE again */
 #define MIN_PAUSE 100 /* between connects */
 #define MAX_PAUSE 5000
+#define REPORT_INTERVAL 60000
 
 enum state { WAITING, CONNECTING, SETTING_UP, LIVE, PROBING };
 
@@ -51,6 +52,8 @@ struct pglink {
 	struct pipeline *pipeline; /* NULL: not connected */
 	bool writable;		   /* watched for writing too */
 	char *last_error;	   /* logged once while it repeats */
+	uint64_t reported_ms;	   /* when it was last logged as an error */
+	unsigned attempts;	   /* with this error */
 	bool failing;		   /* inside pglink_fail: hooks may call back */
 };
 
@@ -95,12 +98,21 @@ static void disconnect(struct pglink *link)
 	link->conn = NULL;
 }
 
+/* A reason that lasts is repeated once a minute. */
 static void report(struct pglink *link, const char *reason)
 {
+	uint64_t now = clock_ms();
 	bool again = link->last_error && !strcmp(link->last_error, reason);
-	log_write(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, "database: reconnecting: %s", reason);
-	if (again)
+	link->attempts = again ? link->attempts + 1 : 1;
+	if (again && now - link->reported_ms < REPORT_INTERVAL) {
+		log_debug("database: reconnecting: %s", reason);
 		return;
+	}
+	link->reported_ms = now;
+	if (again)
+		log_error("database: still reconnecting, %u times: %s", link->attempts, reason);
+	else
+		log_error("database: reconnecting: %s", reason);
 	free(link->last_error);
 	link->last_error = xstrdup(reason);
 }

@@ -1,6 +1,8 @@
 """The database starts late, loses its connections, lacks schema or rights, or has invalid text."""
 
+import os
 import re
+import signal
 
 from harness import Cluster, Database, eventually, wait_for
 
@@ -103,3 +105,17 @@ async def test_dropped_table_does_not_end_stream(bridge, database):
         await client.init()
         assert await client.before_marker(database) == []
     assert bridge.ready()
+
+
+async def test_late_turn_is_reported_and_not_ready(bridge, database):
+    backend = database.value("select pid from pg_stat_activity where usename = 'bridge'")
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        database.publish("u1", "late")
+        await eventually(lambda: bridge.get("/readyz")[0] == 503, "the turn to be late")
+        assert "could not be read for 5 s" in bridge.get("/readyz")[1]
+        bridge.wait_line("warning: journal: could not be read for 5 s")
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    await eventually(bridge.ready, "the bridge to be ready again")
+    bridge.wait_line("info: journal: can be read again")

@@ -286,3 +286,17 @@ async def test_stop_does_not_wait_for_silent_connection(start, database):
     bridge.signal()
     assert await asyncio.to_thread(bridge.wait) == 0
     writer.close()
+
+
+async def test_clients_beyond_the_limit_of_descriptors_are_refused(start, database):
+    bridge = start(database, through=("prlimit", "--nofile=80:80"), max_clients_per_uid=0)
+    bridge.wait_line("warning: open files: the limit of 80 allows 60 clients")
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(bridge.client()) for _ in range(60)]
+        for _ in range(30):
+            with pytest.raises(websockets.InvalidStatusCode) as refused:
+                async with bridge.client():
+                    pass
+            assert refused.value.status_code == 503
+        assert bridge.get("/readyz")[0] == 200
+        assert await clients[0].before_marker(database) == []
