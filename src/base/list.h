@@ -55,3 +55,16 @@ static inline void list_take(struct list *to, struct list *from)
 	to->next->prev = to->prev->next = to;
 	list_init(from);
 }
+
+/* Makes an element of the list, or the head itself, the first one; those before it go to the end.
+ */
+static inline void list_rotate(struct list *head, struct list *first)
+{
+	if (first == head || head->next == first)
+		return;
+	head->next->prev = head->prev;
+	head->prev->next = head->next;
+	head->next = first;
+	head->prev = first->prev;
+	head->prev->next = first->prev = head;
+}

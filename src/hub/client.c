@@ -60,11 +60,6 @@ bool client_is_drained(struct client *client)
 	return empty && !client->transport->congested(client->conn);
 }
 
-bool client_is_full(const struct client *client)
-{
-	return client->reader.queued > (size_t)client->hub->settings->send_buffer;
-}
-
 bool client_resume(struct client *client)
 {
 	set_awaits_wake(client, false);

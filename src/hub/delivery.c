@@ -266,14 +266,11 @@ void delivery_send_idle_cursors(struct hub *hub)
 
 /* ---- writing ---- */
 
-void delivery_write_client(struct client *client)
+static void fall_behind(struct client *client)
 {
-	client_write(client);
 	struct audience *audience = client->audience;
 	struct hub *hub = client->hub;
 	struct window rest = {0};
-	if (!client_is_full(client))
-		return;
 	if (!reader_abandon(&client->reader, &rest)) {
 		reader_move(&client->reader, &audience->stream);
 		return;
@@ -288,14 +285,25 @@ void delivery_write_client(struct client *client)
 	client_set_audience(client, to);
 }
 
-/* Writes to so many members, each of which goes to the end of the list. */
+void delivery_write_client(struct client *client)
+{
+	client_write(client);
+	if (client_is_full(client))
+		fall_behind(client);
+}
+
+/* Writes to the first n members, which go to the end of the list. */
 static void write_members(struct audience *audience, size_t n)
 {
-	for (; n && !list_empty(&audience->members); n--) {
-		struct client *client = LIST_OF(audience->members.next, struct client, of_audience);
-		client_set_audience(client, audience);
-		delivery_write_client(client);
+	struct list *it = audience->members.next, *next;
+	for (; n && it != &audience->members; n--, it = next) {
+		struct client *client = LIST_OF(it, struct client, of_audience);
+		next = it->next;
+		client_write(client);
+		if (client_is_full(client))
+			fall_behind(client);
 	}
+	list_rotate(&audience->members, it);
 }
 
 /* Everything is written: frees a batch that has nothing pending, and an audience without members.

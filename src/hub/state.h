@@ -107,8 +107,6 @@ bool client_resume(struct client *client);
 void client_await_wake(struct client *client);
 /* True when everything for it is written. */
 bool client_is_drained(struct client *client);
-/* True when more is queued than send_buffer allows: its requests wait. */
-bool client_is_full(const struct client *client);
 /* Bytes have gone out, or can. */
 void client_note_progress(struct client *client);
 /* Milliseconds since then. */
@@ -164,6 +162,12 @@ void init_answer(struct hub *hub);
 void init_clear(struct hub *hub);
 /* The turn broke off: asks for less, down to one query, which is refused the second time. */
 void init_abort(struct hub *hub);
+
+/* True when more is queued than send_buffer allows: its requests wait. */
+static inline bool client_is_full(const struct client *client)
+{
+	return client->reader.queued > (size_t)client->hub->settings->send_buffer;
+}
 
 /* Asks for a turn. */
 static inline void hub_want_turn(struct hub *hub)

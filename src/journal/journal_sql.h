@@ -17,11 +17,12 @@ enum event_column {
 	EVENT_COLUMNS
 };
 
-/* The first row of a pull has these columns, and its events have nulls there. */
+/* The first row of a pull. Its columns are those of events, because libpq copies the description of
+ * every column with each row. */
 enum pull_column {
-	PULL_POSITION = EVENT_COLUMNS,
-	PULL_NO_XACT_IN_PROGRESS, /* at that position; of no meaning on a standby */
-	PULL_CONCURRENT_WRITERS,  /* transactions newer than the last position are in progress */
+	PULL_NO_XACT_IN_PROGRESS = EVENT_BROADCAST, /* at that position; of no use on a standby */
+	PULL_CONCURRENT_WRITERS = EVENT_TYPE,	    /* newer than the last position */
+	PULL_POSITION = EVENT_MESSAGE,		    /* NULL: the pull is too large */
 };
 
 /* A row without an event's id is about a page; an event is of a page, or a broadcast of windows. */

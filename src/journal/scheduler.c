@@ -40,7 +40,7 @@ struct scheduler {
 	void (*on_ready)(void *ctx);
 	void *ctx;
 	bool in_turn;
-	bool late; /* as logged */
+	bool late;		/* as logged */
 	bool next_wanted;	/* a turn was wanted during this one */
 	bool asleep;		/* the lock is held */
 	enum lock lock;		/* action of this turn */

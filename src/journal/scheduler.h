@@ -29,8 +29,8 @@ void scheduler_lost(struct scheduler *scheduler);
 void scheduler_bell(struct scheduler *scheduler);
 /* Starts a turn, after the current one if there is one. */
 void scheduler_turn(struct scheduler *scheduler);
-/* True when turns succeed: one has on this connection, and the current one is not late. Else *why, if a
- * turn is late. */
+/* True when turns succeed: one has on this connection, and the current one is not late. Else *why,
+ * if a turn is late. */
 bool scheduler_is_ready(const struct scheduler *scheduler, const char **why);
 /* Logs when turns begin and cease to be late; to be called once a second. */
 void scheduler_tick(struct scheduler *scheduler);

@@ -110,9 +110,9 @@ static void forward_log(int level, const char *line)
 	log_debug("lws: %.*s", (int)strcspn(line, "\n"), line);
 }
 
-/* lws scans tables of as many entries as descriptors may be open: no more than max_clients needs, if
- * the hard limit allows that many. Some are kept for the database, the admin port and handshakes that
- * are refused. Returns the number of clients that fit. */
+/* lws scans tables of as many entries as descriptors may be open: no more than max_clients needs,
+ * if the hard limit allows that many. Some are kept for the database, the admin port and handshakes
+ * that are refused. Returns the number of clients that fit. */
 static size_t limit_files(size_t max_clients)
 {
 	struct rlimit limit;

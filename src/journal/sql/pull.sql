@@ -86,18 +86,18 @@ ends as materialized (
                                         order by x.xid desc)
                         from running x where x.xid < n.m), '') as position
     from newest n)
-select null::int8 as id, null::text, null::bool, null::text, null::text,
-       case when not l.yes then w.position end,
-       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()),
-       exists (select from since p, running x where x.xid > p.m)
+-- The position's columns are those of events: see enum pull_column.
+select null::int8 as id, null::text as uid,
+       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
+       (exists (select from since p, running x where x.xid > p.m))::text as type,
+       case when not l.yes then w.position end as message
   from ends w cross join large l
 union all
 select e.id, e.uid, e.broadcast, e.type,
        '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
        || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
        || '","data":' || coalesce(e.data::text, 'null')
-       || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
-       null, null, null
+       || case when e.old is null then '' else ',"old":' || e.old::text end || '}'
   from events e
  where not (select l.yes from large l)
  order by id nulls first;

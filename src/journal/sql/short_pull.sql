@@ -28,18 +28,18 @@ ends as materialized (
                                from pg_snapshot_xip(pg_current_snapshot()) x where x < t.xid), '')
            from (select e.xid, e.id, e.at from events e order by e.xid desc, e.id desc limit 1) t),
          :'position') as position)
-select null::int8 as id, null::text, null::bool, null::text, null::text,
-       case when not l.yes then w.position end,
-       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()),
-       pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot())
+-- The position's columns are those of events: see enum pull_column.
+select null::int8 as id, null::text as uid,
+       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
+       (pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot()))::text as type,
+       case when not l.yes then w.position end as message
   from ends w cross join large l
 union all
 select e.id, e.uid, e.broadcast, e.type,
        '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
        || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
        || '","data":' || coalesce(e.data::text, 'null')
-       || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
-       null, null, null
+       || case when e.old is null then '' else ',"old":' || e.old::text end || '}'
   from events e
  where not (select l.yes from large l)
  order by id nulls first;

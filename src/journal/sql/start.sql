@@ -26,13 +26,13 @@ running as materialized (
 \endif
 )
 -- Pruned events have been delivered: the position is never before the end of these.
-select null::int8, null::text, null::bool, null::text, null::text,
+select null::int8, null::text,
+       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()), 'false',
        case when t.xid > g.pruned_xid
             then concat_ws('.', s.epoch, t.id, round(extract(epoch from t.at) * 1000000)::int8,
                            t.xid)
             else concat_ws('.', s.epoch, g.pruned_id, 0, g.pruned_xid) end
        || coalesce((select string_agg('.' || (t.xid::text::int8 - x.xid::text::int8), ''
                                       order by x.xid desc)
-                      from running x where x.xid < t.xid), ''),
-       pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()), false
+                      from running x where x.xid < t.xid), '')
   from pgcast.meta s cross join pgcast.rotation g left join newest t on true;
