@@ -1,5 +1,5 @@
-/* What one audience has pending: blocks that are not in its stream yet, and members that have not
- * been written to since it grew. */
+/* The pending state of one audience: blocks that are not in its stream yet, and members that have
+ * not been written to since it grew. */
 #pragma once
 
 #include <stddef.h>
