@@ -126,8 +126,8 @@ static size_t limit_files(size_t max_clients)
 	size_t spare = files / 4 < SPARE_FILES ? files / 4 : SPARE_FILES;
 	if (files - spare >= max_clients)
 		return max_clients;
-	log_warning("open files: the limit of %zu allows %zu clients, not max_clients = %zu"
-		    " (raise LimitNOFILE)",
+	log_info("open files: the limit of %zu allows %zu clients, not max_clients = %zu"
+		 " (raise LimitNOFILE)",
 		files, files - spare, max_clients);
 	return files - spare;
 }

@@ -290,7 +290,7 @@ async def test_stop_does_not_wait_for_silent_connection(start, database):
 
 async def test_clients_beyond_the_limit_of_descriptors_are_refused(start, database):
     bridge = start(database, through=("prlimit", "--nofile=80:80"), max_clients_per_uid=0)
-    bridge.wait_line("warning: open files: the limit of 80 allows 60 clients")
+    bridge.wait_line("info: open files: the limit of 80 allows 60 clients")
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(bridge.client()) for _ in range(60)]
         for _ in range(30):
