@@ -421,12 +421,15 @@ void journal_turn(struct journal *journal, enum lock lock)
 	journal->result = (struct turn_result){0};
 	journal->too_large = false;
 	const struct plan *plan = hub_turn_plan(journal->hub);
-	bool alone = !plan->n_pages && !plan->n_init_queries && journal->mode == PULL_EVENTS;
+	bool alone = !plan->n_pages && !plan->n_init_queries && journal->mode == PULL_EVENTS &&
+		     !journal->facts.pooled;
 
 	if (lock != LOCK_KEEP)
 		ask_lock(journal, lock);
 	if (!alone)
 		ask(journal, begin, NULL, NULL, NULL);
+	if (journal->facts.pooled)
+		ask(journal, pooled_settings_sql, NULL, NULL, NULL);
 	ask_conservative_cursor(journal);
 	ask_pull(journal, alone);
 	if (plan->n_pages)
