@@ -178,9 +178,9 @@ void init_request_destroy(struct init_request **request)
 
 static void drop_init_requests(struct client *client)
 {
-	while (client->init_requests) {
-		struct init_request *request = client->init_requests;
-		init_request_destroy(&request);
+	for (struct init_request *it = client->init_requests, *next; it; it = next) {
+		next = it->next;
+		init_request_destroy(&it);
 	}
 }
 
