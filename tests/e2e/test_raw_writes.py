@@ -108,7 +108,7 @@ def test_pongs_come_between_frames(bridge, database):
 def test_close_answer_follows_whole_frame(bridge, database):
     with slow(bridge) as client:
         publish(database, range(9))
-        wait_for(lambda: client.in_kernel() > 64 << 10 and buffered(bridge, client) == 0,
+        wait_for(lambda: client.in_kernel() > 32 * sum(SIZES[:9]) and buffered(bridge, client) == 0,
                  "the kernels to have everything")
         client.send(CLOSE, close_frame(1000).payload)
         messages, controls = client.rest()

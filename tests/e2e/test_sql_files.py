@@ -18,7 +18,8 @@ def arguments(database):
     u1, u2 = (rf"\x{uid.encode().hex()}" for uid in ("u1", "u2"))
     return {"position": position, "positions": f"{{{position},1.1.1.1}}", "completed_xids": "{}",
             "take": "t", "key": "1", "type": rf"\x{b'log'.hex()}", "uid": u1,
-            "uids": f'{{"\\{u1}","\\{u2}","\\{u1}"}}', "windows": "{1,2,1}", "page_bytes": "1000000",
+            "uids": f'{{"\\{u1}","\\{u2}","\\{u1}"}}', "windows": "{1,2,1}",
+            "page_bytes": "1000000",
             "froms": f"{{{position},{position},1.1.1.1}}", "tos": "{null,null,null}",
             "afters": "{0,1,0}", "unverified": "{t,f,t}", "page_events": "10", "keep_ms": "100000"}
 
