@@ -20,8 +20,10 @@ BUILDS = {
     "sanitizers": ["gcc", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
 }
 LANES = [
-    ["build gcc", "unit gcc", "build clang", "lint gcc", "sql gcc", "browser gcc", "load gcc"],
-    ["build sanitizers", "unit sanitizers", "e2e sanitizers", "fault gcc"],
+    ["build gcc", "unit gcc", "build clang", "lint gcc", "sql gcc", "sql-13 gcc", "sql-18 gcc",
+     "browser gcc", "load gcc"],
+    ["build sanitizers", "unit sanitizers", "e2e sanitizers", "e2e-13 gcc", "e2e-18 gcc",
+     "fault gcc"],
 ]
 stopping = threading.Event()
 printing = threading.Lock()

@@ -1,11 +1,12 @@
--- schema_version keeps the default: a role that may use the schema may ask for its version.
+-- Roles that may use the schema may ask for its version, and bridges call the two others.
 do $rights$
 declare
 	fn regprocedure;
 begin
 	for fn in
 		select p.oid from pg_proc p
-		where p.pronamespace = 'pgcast'::regnamespace and p.proname not in ('schema_version', 'from_utf8', 'low_id')
+		where p.pronamespace = 'pgcast'::regnamespace
+			and p.proname not in ('schema_version', 'from_utf8', 'low_id')
 			and has_function_privilege('public', p.oid, 'execute')
 	loop
 		execute format('revoke all on function %s from public', fn);

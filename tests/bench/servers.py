@@ -195,7 +195,8 @@ class Node(Process):
     name = "node"
 
     def __init__(self, database):
-        uri = f"postgresql:///{database.name}?host={database.cluster.directory}&user=postgres"
+        uri = (f"postgresql:///{database.name}?host={database.cluster.directory}&port=5432"
+               "&user=postgres")
         super().__init__(database, ["node", BUILD / "node/server.mjs", uri])
 
     @staticmethod

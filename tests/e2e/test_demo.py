@@ -33,16 +33,26 @@ async def test_demo_cleans_up_after_signal(number, folder):
         await run_demo(number, folder, taken.getsockname()[1])
 
 
+def other_server(folder):
+    """The environment of a user whose Debian has its default cluster on another port than 5432."""
+    major = re.search(r"\d+", subprocess.check_output(["psql", "--version"], text=True))[0]
+    settings = folder / "clusters" / major / "main"
+    settings.mkdir(parents=True)
+    (settings / "postgresql.conf").write_text(f"port = 5999\ndata_directory = '{folder}'\n")
+    return {"PGPORT": "5999", "PG_CLUSTER_CONF_ROOT": str(folder / "clusters")}
+
+
 async def run_demo(number, folder, taken):
     mark = f"DEMO_MARK={os.urandom(8).hex()}"
+    env = environment() | dict([mark.split("=")]) | other_server(folder)
     output = folder / "output"
     with output.open("w") as file:
         demo = subprocess.Popen(
-            [ROOT / "script/demo", str(taken)], env=environment() | dict([mark.split("=")]),
+            [ROOT / "script/demo", str(taken)], env=env,
             text=True, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
 
     try:
-        await eventually(lambda: "http://" in output.read_text() or demo.poll() is not None,
+        await eventually(lambda: "Write" in output.read_text() or demo.poll() is not None,
                          "the demo's address", 180)
         assert demo.poll() is None, output.read_text()
         url = re.search(r"http://\S+/", output.read_text())[0]
@@ -52,6 +62,8 @@ async def run_demo(number, folder, taken):
         async with websockets.connect(url.replace("http", "ws", 1) + "?uid=alice") as socket:
             message = json.loads(await socket.recv())
             assert message["type"] == "log" and message["op"] in ("insert", "update", "delete")
+        line = re.search(r"^ *(psql .*)$", output.read_text(), re.M)[1]
+        assert subprocess.check_output(line, shell=True, env=env) == b"INSERT 0 1\n"
         assert os.path.isdir(cluster)
         # The terminal sends Ctrl-C to the whole foreground group.
         os.killpg(demo.pid, number) if number == signal.SIGINT else demo.send_signal(number)

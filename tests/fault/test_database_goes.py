@@ -72,8 +72,8 @@ async def test_black_hole_before_database_is_noticed(start, database):
 
 def either(database, standby):
     """The conninfo of the database on the primary of the two servers."""
-    return (f"host={database.cluster.directory},{standby.directory} dbname={database.name}"
-            " user=bridge target_session_attrs=read-write")
+    return (f"host={database.cluster.directory},{standby.directory} port=5432"
+            f" dbname={database.name} user=bridge target_session_attrs=read-write")
 
 
 async def test_failover_to_next_host_loses_nothing(start):

@@ -35,7 +35,7 @@ select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch a table');
 insert into "My Table" values (2, 'ann', 'bob');
 select is((select count(*) from pgcast.event), 1::bigint, 'stops journaling and keeps the journal');
 select is_empty($$select tgname from pg_trigger where tgrelid = '"My Table"'::regclass
-	union all select proname from pg_proc where pronamespace = 'pgcast'::regnamespace and proname ~ '[0-9]$'
+	union all select proname from pg_proc where pronamespace = 'pgcast'::regnamespace and proname ~ '_[0-9]+$'
 	union all select 'grant' where has_table_privilege('pgcast_owner', '"My Table"', 'select')$$,
 	'and drops triggers, functions and grants');
 

@@ -100,7 +100,7 @@ class Cluster:
         self.remove()
 
     def conninfo(self, database, user="postgres"):
-        return f"host={self.directory} dbname={database} user={user}"
+        return f"host={self.directory} port=5432 dbname={database} user={user}"
 
 
 class Standby(Cluster):
@@ -126,7 +126,7 @@ class Pooler:
         users.write_text('"bridge" ""\n"postgres" ""\n')
         file = folder / "pgbouncer.ini"
         file.write_text(f"""[databases]
-            * = host={folder}
+            * = host={folder} port=5432
             [pgbouncer]
             listen_addr =
             listen_port = {self.port}
