@@ -82,7 +82,7 @@ class Strains:
                 await reader.execute("select from item limit 1")
                 altering = asyncio.ensure_future(
                     db.execute("alter table item alter column pad set storage extended"))
-                stack.push_async_callback(asyncio.wait, [altering])
+                stack.push_async_callback(asyncio.gather, altering, return_exceptions=True)
                 await self._held()
             await altering
 
