@@ -19,7 +19,8 @@ from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
-ALL = [*DELIVERY, "idle", *WRITING, "instructions"]
+ALONE = ["broadcast", "instructions"]  # of pgcast alone
+ALL = [*DELIVERY, "idle", *WRITING, *ALONE]
 WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of publishing, and the listener
 
 
@@ -116,8 +117,9 @@ class Bench:
             self.on_cluster(lambda: [self.deliver(name) for name in deliveries])
         if "idle" in names:
             self.on_cluster(self.idle)
-        if "instructions" in names:
-            self.on_cluster(lambda: self.note("pgcast", measures.instructions(self)))
+        for name in ALONE:
+            if name in names:
+                self.on_cluster(lambda: self.note("pgcast", getattr(measures, name)(self)))
         writing = [name for name in WRITING if name in names]
         if writing:
             self.on_cluster(lambda: [self.write(name, "disk") for name in writing], "fsync=on")

@@ -8,6 +8,10 @@ create table tick_notify (like tick_none);
 set client_min_messages = error;
 select pgcast.watch('tick_pgcast', type => 'tick');
 
+-- Sent to everyone.
+create table news_pgcast (like tick_none);
+select pgcast.watch('news_pgcast', null, type => 'news');
+
 -- A trigger as written by hand; its message resembles pgcast's and has the same length.
 create function notify_tick() returns trigger language plpgsql as $$
 begin
@@ -35,3 +39,8 @@ begin
 end
 $$;
 create trigger notify after insert on log_notify for each row execute function notify_log();
+
+-- The tables for statements of many rows.
+create table big_none (id int primary key, uid text, n int, pad text);
+create table big_pgcast (like big_none including all);
+select pgcast.watch('big_pgcast');

@@ -11,6 +11,7 @@ from load import Load
 from servers import (
     BUILD,
     Pgcast,
+    Rows,
     cpu_us,
     descriptors,
     now_us,
@@ -260,7 +261,51 @@ def bulk(bench, database, way, _):
         copied = cost(bench.size(5, 1), copy)
     return {"single_time": one[0], "single_cpu": one[1] * 1000,
             "insert_time": thousand[0], "insert_cpu": thousand[1],
-            "copy_time": copied[0], "copy_cpu": copied[1]}
+            "copy_time": copied[0], "copy_cpu": copied[1], **sessions(bench, database, way)}
+
+
+CHANGES = {"insert": "insert into {table} select n, 'u1', 1, repeat('x', 50)"
+                     " from generate_series({first}, {last}) n",
+           "update": "update {table} set n = n + 1 where id between {first} and {last}",
+           "delete": "delete from {table} where id between {first} and {last}"}
+
+
+def sessions(bench, database, way):
+    """The processor time of statements of 10,000 rows in a new session, and in one that changed a
+    single row before, in milliseconds."""
+    if way == "notify":  # its trigger is for INSERT alone
+        return {}
+    table, rows, times = f"big_{way}", bench.size(10000, 500), bench.size(5, 1)
+    took = {}
+    for _ in range(times):
+        for used in "new", "used":
+            for kind, statement in CHANGES.items():
+                with database.connect() as connection:
+                    if used == "used":
+                        for one in CHANGES.values():
+                            connection.execute(one.format(table=table, first=0, last=0))
+                    backend = [connection.info.backend_pid]
+                    before = cpu_us(backend)
+                    connection.execute(statement.format(table=table, first=1, last=rows))
+                    took.setdefault(f"{kind}_{used}", []).append((cpu_us(backend) - before) / 1000)
+    return {f"{name}_cpu": statistics.median(values) for name, values in took.items()}
+
+
+# ---- broadcasts ----
+
+
+def broadcast(bench):
+    """An INSERT of 200 rows into a table that is sent to everyone: clients with a uid each."""
+    database, clients, rows = bench.database(), bench.size(15000, 200), 200
+    with session(lambda: Pgcast(database), clients, clients) as (server, load, _):
+        connected = server.bridge.metrics()["pgcast_loop_busy_max_seconds"]
+        writer = Rows(database, "news_pgcast")
+        saw, began, cpu = deliver(server, load, lambda: writer.stream([(0, 1, 1, rows)]), rows)
+        writer.close()
+        busy = server.bridge.metrics()["pgcast_loop_busy_max_seconds"]
+    figures = figures_of(saw, began, cpu)
+    return {"broadcast_rate": figures["rate"], "broadcast_cpu": figures["cpu"],
+            "broadcast_connect_busy": connected * 1000, "broadcast_busy": busy * 1000}
 
 
 # ---- stable figures ----

@@ -36,6 +36,10 @@ DELIVERY = [
           ("peak", "memory, {rows} rows to each of {n:,} clients, peak", "bytes per client"),
           ("kept", "memory, {rows} rows to each of {n:,} clients, afterwards", "bytes per client"))
       for n, rows in ((100, 100), (1000, 100), (10000, 10))),
+    ("broadcast_rate", "200 rows to everyone, 15,000 clients of 15,000 uids", "deliveries/s", True),
+    ("broadcast_cpu", "server's CPU, 200 rows to everyone", "s per million deliveries", False),
+    ("broadcast_busy", "longest pass of the loop, and 200 rows to everyone", "ms", False),
+    ("broadcast_connect_busy", "longest pass of the loop, connecting 15,000", "ms", False),
     ("burst_instructions", "instructions, burst", "per delivery", False),
     ("paced_instructions", "instructions, one row to 1,000 clients", "per delivery", False),
     ("unicast_instructions", "instructions, unicast", "per delivery", False),
@@ -52,6 +56,9 @@ WRITING = [
     ("insert_cpu", "backend's CPU, INSERT of 1,000 rows", "ms", False),
     ("copy_time", "COPY of 10,000 rows", "ms", False),
     ("copy_cpu", "backend's CPU, COPY of 10,000 rows", "ms", False),
+    *((f"{kind}_{used}_cpu", f"backend's CPU, {kind.upper()} of 10,000 rows, {title}", "ms", False)
+      for kind in ("insert", "update", "delete")
+      for used, title in (("new", "new session"), ("used", "session that changed a row before"))),
 ]
 
 METRICS = DELIVERY + WRITING

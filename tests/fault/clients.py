@@ -285,16 +285,21 @@ class Plain:
         self.ports, self.random, self.uid, self.connect = ports, random, uid, connect
         self.complete = []  # (notes, first snapshot, last snapshot)
         self.broken = []  # notes of connections that ended early
+        self.resets = []
         self.stopping = False
 
     async def run(self):
         while not self.stopping:
-            notes = Notes(self.uid)
-            try:
-                self.complete.append((notes, *await self._connection(notes)))
-            except (OSError, EOFError, TimeoutError, websockets.WebSocketException, psycopg.Error):
-                self.broken.append(notes)
+            await self.resume(None)
             await asyncio.sleep(self.random.uniform(0, 0.5))
+
+    async def resume(self, cursor):
+        """One connection. After a cursor it has to receive everything since, and then ends."""
+        notes = Notes(self.uid)
+        try:
+            self.complete.append((notes, *await self._connection(notes, cursor)))
+        except (OSError, EOFError, TimeoutError, websockets.WebSocketException, psycopg.Error):
+            self.broken.append(notes)
 
     async def _snapshot(self, marker=None):
         """Taken before the marker is published, so all events in it come before the marker."""
@@ -305,19 +310,24 @@ class Plain:
                                  (self.uid, marker))
             return Snapshot(row[0])
 
-    async def _connection(self, notes):
-        url = f"ws://127.0.0.1:{self.random.choice(self.ports)}/?uid={self.uid}"
-        async with websockets.connect(url, compression=None, ping_interval=None, max_size=None,
+    async def _connection(self, notes, cursor):
+        query = {"uid": self.uid} | ({"since": cursor} if cursor else {})
+        url = f"ws://127.0.0.1:{self.random.choice(self.ports)}/?{urllib.parse.urlencode(query)}"
+        async with websockets.connect(url, subprotocols=["pgcast.v1"] if cursor else None,
+                                      compression=None, ping_interval=None, max_size=None,
                                       open_timeout=5, close_timeout=1) as socket:
             notes.connected(None)
             self.answered = asyncio.Event()
             reading = asyncio.ensure_future(self._read(socket, notes))
             try:
-                # Only the answer shows that the bridge has connected to the database.
-                await socket.send('{"cmd":"init","type":"item"}')
-                await asyncio.wait_for(self.answered.wait(), 60)
-                began = await self._snapshot()
-                await asyncio.wait([reading], timeout=self.random.uniform(1, 10))
+                if cursor:
+                    began = Position(cursor)
+                else:
+                    # Only the answer shows that the bridge has connected to the database.
+                    await socket.send('{"cmd":"init","type":"item"}')
+                    await asyncio.wait_for(self.answered.wait(), 60)
+                    began = await self._snapshot()
+                    await asyncio.wait([reading], timeout=self.random.uniform(1, 10))
                 self.marker = str(self.random.random())
                 ended = await self._snapshot(self.marker)
                 await asyncio.wait_for(reading, 60)
@@ -331,8 +341,13 @@ class Plain:
         """Reads until the marker."""
         async for text in socket:
             message = json.loads(text)
+            if message["op"] == "reset":
+                self.resets.append(message["reason"])
+                raise EOFError
             if message["op"] == "init":
                 self.answered.set()
+            elif message["type"] == "pgcast":
+                continue
             elif message["type"] != "marker":
                 notes.take(text, message)
             elif message["data"] == self.marker:

@@ -26,13 +26,14 @@ def torture(folder, *words):
 
 
 def test_torture_with_fixed_seed(folder):
-    code, report = torture(folder, "--minutes", 0.3, "--mean", 1, "--seed", 1)
+    code, report = torture(folder, "--minutes", 0.3, "--mean", 1, "--seed", 1,
+                           "--size", 0.05)
     assert code == 0 and report["events"] > 1000 and report["resumes"] > 10
 
 
 def test_torture_with_random_seed_and_standby(folder):
     code, report = torture(folder, "--minutes", 0.3, "--mean", 1, "--seed", random.randrange(10**6),
-                           "--poll", "--standby")
+                           "--poll", "--standby", "--size", 0.05, "--encoding", "LATIN1")
     assert code == 0 and report["events"] > 1000 and report["resumes"] > 10
 
 
@@ -42,7 +43,8 @@ def test_torture_with_asynchronous_commits(folder):
 
 
 def test_torture_detects_each_kind_of_mistake(folder):
-    code, report = torture(folder, "--minutes", 0.15, "--seed", 3, "--faultless", "--sabotage")
+    code, report = torture(folder, "--minutes", 0.25, "--seed", 3, "--faultless", "--sabotage",
+                           "--size", 0)
     assert code == 1
     wrong = {kind: report[kind] for kind in ("lost", "duplicated", "misordered", "unknown")}
     assert wrong == {"lost": 2, "duplicated": 1, "misordered": 1,

@@ -1,4 +1,7 @@
 """Injects faults of all kinds at once and compares the events at the clients with the journal.
+Before that, strains (see strains.py) occur alone: others_p99_ms has the latency of others' events
+during each, and loop_busy_max_ms the longest pass of that bridge's loop.
+
 script/torture runs it; its options are in options(). It reports
 
     lost         events that were due to a client and never came
@@ -11,6 +14,10 @@ script/torture runs it; its options are in options(). It reports
     silent       cursors that were invalid, without a reset
     unsettled    clients that did not receive the last event
     crashes      bridges that ended without being stopped
+    forms        further texts of equal values, due to settings of writers' sessions: only reported
+    reconnects   of the link to the database, caused by strains alone (see strains.py)
+    stalled      strains after which others received nothing for 30 s
+    unanswered   questions of clients, init, that were neither answered nor refused
     naive_lost   events that a reader of "id > last" would have lost: the run was hard enough
 """
 
@@ -33,10 +40,11 @@ from clients import Client, Naive, Plain
 from harness import Bridge, Cluster, Database, Standby, eventually, free_port
 from proxy import Proxy
 from stories import backends, frozen
+from strains import Alone, Strains
 from verdict import Verdict
 from writers import Writers
 
-UIDS = [f"u{n}" for n in range(8)]
+UIDS = [*(f"u{n}" for n in range(6)), "ü{\"NULL,\\", "o'dd %s;\t"]
 SETTLE = 60  # seconds from the last fault until all clients must have everything
 
 
@@ -81,9 +89,10 @@ class Site:
 
 
 class Faults:
-    """Injects one fault after the other, in two lanes: servers, and the network of the clients."""
+    """Injects one fault after the other, in lanes: servers, the network of the clients, strains."""
 
-    def __init__(self, database, sites, random, mean, synchronous):
+    def __init__(self, database, sites, strains, random, mean, synchronous):
+        self.strains = strains
         self.database, self.sites, self.random, self.mean = database, sites, random, mean
         self.synchronous = synchronous
         self.counts = Counter()
@@ -97,9 +106,19 @@ class Faults:
                                    self.slice_database, self.black_hole_database,
                                    *([] if self.synchronous else [self.crash_database] * 6)]),
             self._lane(self.mean, [self.cut_clients, self.reset_clients, self.slow_clients,
-                                   self.slice_clients, self.black_hole_clients]))
+                                   self.slice_clients, self.black_hole_clients]),
+            *([self._lane(self.mean, self.strains.all, self._strain)] if self.strains else []))
 
-    async def _lane(self, mean, faults):
+    async def _strain(self, strain):
+        # The server may fail meanwhile, and the network may be silent.
+        with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
+            async with asyncio.timeout(20):
+                await strain()
+
+    async def _fault(self, fault):
+        await fault(self.random.choice(self.sites))
+
+    async def _lane(self, mean, faults, inject=None):
         waiting = []
         while not self.stopping:
             await asyncio.sleep(self.random.uniform(0, 2 * mean))
@@ -107,7 +126,7 @@ class Faults:
                 waiting = self.random.sample(faults, len(faults))
             fault = waiting.pop()
             self.counts[fault.__name__] += 1
-            await fault(self.random.choice(self.sites))
+            await (inject or self._fault)(fault)
 
     def _while(self):
         return asyncio.sleep(self.random.uniform(0.5, 4))
@@ -201,11 +220,13 @@ class Torture:
                           f"synchronous_commit={'off' if self.options.asynchronous else 'on'}")
         standby = None
         try:
-            self.database = Database(cluster)
+            self.database = Database(cluster, options="template template0 locale 'C'"
+                                     f" encoding '{self.options.encoding}'")
             self.database.install()
             self.writers = Writers(
                 self.database.conninfo(), self._random("writers"), UIDS, rate=self.options.rate,
-                synchronous=not self.options.asynchronous)
+                synchronous=not self.options.asynchronous,
+                settings=3 if self.options.size else 0)
             self.writers.prepare()
             if self.options.standby:
                 standby = Standby(cluster)
@@ -219,6 +240,7 @@ class Torture:
             cluster.remove()
 
     async def _on_sites(self, sites):
+        self.alone = None
         for site in sites:
             await site.start()
         try:
@@ -228,11 +250,11 @@ class Torture:
                 await site.stop()
             if self.options.log:
                 Path(self.options.log).write_text("\n".join(
-                    f"{n}: {line}" for n, site in enumerate(sites) for line in site.log))
-        return report | {"crashes": sum(site.crashes for site in sites)}
+                    f"{n}: {line}" for n, site in enumerate([*sites, self.alone]) if site
+                    for line in site.log))
+        return report | {"crashes": sum(one.crashes for one in [*sites, self.alone] if one)}
 
-    def _clients(self, sites):
-        ports = [site.to_clients.port for site in sites]
+    def _clients(self, ports):
         mistakes = ["lose", "repeat", "alter", "swap"] if self.options.sabotage else []
         return [Client(ports, self._random(f"client {n}"), UIDS[n % len(UIDS)],
                        faultless=self.options.faultless,
@@ -245,20 +267,28 @@ class Torture:
         def connect():
             return psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True)
 
-        self.clients = self._clients(sites)
+        ports = [site.to_clients.port for site in sites]
+        self.clients = self._clients(ports)
         # Without control messages they cannot learn that commits were lost.
         self.plain = [] if self.options.asynchronous else [
-            Plain([site.to_clients.port for site in sites], self._random(f"plain {n}"), uid,
-                  connect)
-            for n, uid in enumerate(UIDS)]
+            Plain(ports, self._random(f"plain {n}"), uid, connect) for n, uid in enumerate(UIDS)]
+        # Their oldest cursors may be invalid, too.
+        strains = None
+        if self.options.size and not self.options.asynchronous:
+            strains = Strains(self.database, self.clients, ports, self._random("strains"),
+                              self.options.size, connect)
+            await asyncio.to_thread(strains.prepare)
+        self.alone = Alone(self.database, strains) if strains else None
         naive = Naive(connect, UIDS)
-        faults = Faults(self.database, sites, self._random("faults"), self.options.mean,
+        faults = Faults(self.database, sites, strains, self._random("faults"), self.options.mean,
                         not self.options.asynchronous)
         running = [asyncio.ensure_future(one.run()) for one in [*self.clients, *self.plain, naive]]
         try:
             await asyncio.wait_for(asyncio.gather(*(client.began.wait()
                                                     for client in self.clients)), 60)
             writing = asyncio.ensure_future(self.writers.run())
+            if self.alone:
+                await self.alone.run()
             breaking = [] if self.options.faultless else [asyncio.ensure_future(faults.run())]
             await asyncio.wait([writing, *breaking], timeout=self.options.minutes * 60,
                                return_when=asyncio.FIRST_COMPLETED)
@@ -300,14 +330,16 @@ class Torture:
             yield number, client.notes, verdict.compare(client.notes)
             if client.replica:
                 yield number, client.notes, (0, verdict.compare_replica(client.uid, client.replica))
-        for number, plain in enumerate(self.plain):
+        for name, plain in [*((f"plain {n}", plain) for n, plain in enumerate(self.plain)),
+                            *((f"far {n}", plain) for n, plain in enumerate(self.far))]:
             for notes, began, ended in [*plain.complete,
                                         *((notes, None, None) for notes in plain.broken)]:
-                yield f"plain {number}", notes, verdict.compare_between(notes, began, ended)
+                yield name, notes, verdict.compare_between(notes, began, ended)
 
     def _report(self, faults, naive, unsettled):
+        self.far = self.alone.strains.far if self.alone else []
         with self.database.connect() as db:
-            verdict = Verdict(db)
+            verdict = Verdict(db, UIDS)
         wrong, due, ids = Counter(), 0, {}
         for name, notes, (n, found) in self._compared(verdict):
             due += n
@@ -329,7 +361,8 @@ class Torture:
             "plain_connections": sum(len(plain.complete) for plain in self.plain),
             "plain_broken": sum(len(plain.broken) for plain in self.plain), "due": due,
             "resumes": sum(client.resumes for client in self.clients),
-            "resets": dict(Counter(reason for client in self.clients for reason in client.resets)),
+            "resets": dict(Counter(reason for client in [*self.clients, *self.far]
+                                   for reason in client.resets)),
             "silent": sum(client.silent for client in self.clients),
             "ends": dict(refusals), "faults": dict(faults.counts), "unsettled": unsettled,
             **{kind: wrong[kind]
@@ -337,6 +370,8 @@ class Torture:
                                                 "torn", "stale")},
             "inits": sum(client.replica.inits for client in self.clients if client.replica),
             "first": ids,
+            "forms": max(0, verdict.forms - 1), **(self.alone.report() if self.alone else {}),
+            "far": sum(len(far.complete) for far in self.far),
             "naive_lost": len(verdict.ids_by_uid - naive.ids),
             "latency_ms": {name: round(1000 * latencies[int(len(latencies) * share)], 1)
                            if latencies else None
@@ -348,12 +383,13 @@ def forbidden(synchronous):
     """The faults that must not occur. Without synchronous commits a crash revokes events that
     clients have seen, and their transaction ids are used again."""
     names = ["lost", "untold", "duplicated", "misordered", "torn", "stale", "unsettled", "silent",
-             "crashes"]
+             "crashes", "reconnects", "unanswered", "stalled"]
     return names + ["repeated", "resets", "unknown"] if synchronous else names
 
 
 def failures(report):
-    return {name: report[name] for name in forbidden(report["synchronous_commit"]) if report[name]}
+    return {name: report[name] for name in forbidden(report["synchronous_commit"])
+            if report.get(name)}
 
 
 def options(words):
@@ -363,6 +399,9 @@ def options(words):
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rate", type=float, default=400, help="events per second, about")
     parser.add_argument("--mean", type=float, default=2, help="seconds between faults, on average")
+    parser.add_argument("--size", type=float, default=1,
+                        help="of strains: 1: bulk transactions of 100,000 rows; 0: no strains")
+    parser.add_argument("--encoding", default="UTF8", help="of the database; UTF8, LATIN1")
     parser.add_argument("--asynchronous", action="store_true", help="synchronous_commit = off")
     parser.add_argument("--poll", action="store_true", help="the second bridge polls")
     parser.add_argument("--standby", action="store_true", help="one more bridge, on a standby")

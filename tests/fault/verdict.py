@@ -4,19 +4,27 @@ from clients import Position
 
 # The message of the protocol, built independently here, so that a change is detected.
 JOURNAL = """
-select id, xid::text::bigint, uid, broadcast, type, ('x' || left(md5(
+select id, xid::text::bigint, uid, broadcast, type, ('x' || left(md5(convert_to(
     '{"type":' || to_json(type)::text || ',"op":"' || op || '","id":' || id
     || ',"at":"' || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","data":' || coalesce(data::text, 'null')
-    || case when old is null then '' else ',"old":' || old::text end || '}'), 15))::bit(60)::bigint
-from pgcast.event where type <> 'marker'
+    || case when old is null then '' else ',"old":' || old::text end || '}', 'UTF8')), 15)
+    )::bit(60)::bigint
+from pgcast.event where type <> 'marker' and (broadcast or uid = any (%s))
+"""
+
+# Values that all rows have: how many forms they were given by the writers' settings.
+FORMS = """
+select count(distinct concat_ws(' ', data->>'at', data->>'span', data->>'share', data->>'raw'))
+from pgcast.event where type = 'part'
 """
 
 
 class Verdict:
-    def __init__(self, db):
+    def __init__(self, db, uids):
+        self.forms = db.execute(FORMS).fetchone()[0]
         self.broadcasts, self.of_uid, self.xids = [], {}, {}
-        for id, xid, uid, broadcast, type, checksum in db.execute(JOURNAL).fetchall():
+        for id, xid, uid, broadcast, type, checksum in db.execute(JOURNAL, (uids,)).fetchall():
             self.xids[id] = xid
             rows = self.broadcasts if broadcast else self.of_uid.setdefault(uid, [])
             rows.append((id << 60 | checksum, xid, type))

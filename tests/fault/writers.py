@@ -13,8 +13,9 @@ import psycopg
 TABLES = """
 create table item(
     id bigint generated always as identity primary key, uid text, version int, pad text);
-create table part(id bigint generated always as identity, uid text, version int, pad text)
-    partition by hash (id);
+create table part(id bigint generated always as identity, uid text, version int, pad text,
+    at timestamptz default '2026-11-23 10:00:00.5+00', span interval default '1 mon 2 days 03:04',
+    share float8 default 1 / 3::float8, raw bytea default '\\x00ff') partition by hash (id);
 create table part_0 partition of part for values with (modulus 2, remainder 0);
 create table part_1 partition of part for values with (modulus 2, remainder 1);
 create table news(id bigint generated always as identity primary key, version int, pad text);
@@ -29,6 +30,17 @@ select pgcast.watch('item', init_limit => 100000), pgcast.watch('part'), pgcast.
 """
 HOT = 20  # rows that all writers update
 
+# Settings of the sessions of applications. No message and no trigger may depend on them.
+SETTINGS = [
+    "datestyle = 'German, DMY'", "intervalstyle = 'iso_8601'", "timezone = 'Asia/Kathmandu'",
+    "extra_float_digits = -10", "bytea_output = 'escape'", "standard_conforming_strings = off",
+    "array_nulls = off", "quote_all_identifiers = on", "transform_null_equals = on",
+    "search_path = pg_temp, public", "plan_cache_mode = force_generic_plan",
+    "plan_cache_mode = force_custom_plan", "enable_nestloop = off", "enable_hashjoin = off",
+    "enable_indexscan = off", "work_mem = '64kB'", "jit_above_cost = 0", "row_security = off",
+    "default_transaction_isolation = 'repeatable read'",
+    "default_transaction_isolation = 'serializable'"]
+
 INSERT = """insert into {t}(uid, version, pad)
     select {uid}, 1, repeat('x', {pad}) from generate_series(1, {n}) i"""
 
@@ -37,8 +49,15 @@ class Abandon(Exception):
     """Rolls a transaction back."""
 
 
+def quoted(text):
+    """A literal under any setting of standard_conforming_strings."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
 class Writers:
-    def __init__(self, conninfo, random, uids, *, writers=12, rate=400, synchronous=True):
+    def __init__(self, conninfo, random, uids, *, writers=12, rate=400, synchronous=True,
+                 settings=0):
+        self.settings = settings  # so many that each session changes
         self.conninfo, self.random, self.uids = conninfo, random, uids
         self.synchronous = synchronous
         self.pause = writers / rate * 4  # seconds a writer rests per transaction, about
@@ -51,7 +70,7 @@ class Writers:
         with psycopg.connect(self.conninfo, autocommit=True) as db:
             db.execute(TABLES)
             for table in "item", "part":
-                db.execute(INSERT.format(t=table, uid=f"'{self.uids[0]}'", pad=10, n=HOT))
+                db.execute(INSERT.format(t=table, uid=quoted(self.uids[0]), pad=10, n=HOT))
 
     async def run(self):
         await asyncio.gather(*(self._writer(number) for number in range(self.count)))
@@ -62,6 +81,8 @@ class Writers:
             try:
                 async with await psycopg.AsyncConnection.connect(
                         self.conninfo, autocommit=True, connect_timeout=5) as db:
+                    for setting in self.random.sample(SETTINGS, self.settings):
+                        await db.execute(f"set {setting}")
                     while not self.stopping:
                         published += 1
                         await self._one(db, number, published)
@@ -85,13 +106,12 @@ class Writers:
                 await self._publish(db, number, published)
             else:
                 await kind(db)
-        except (Abandon, psycopg.errors.DeadlockDetected, psycopg.errors.DivisionByZero):
+        except (Abandon, psycopg.errors.DeadlockDetected, psycopg.errors.DivisionByZero,
+                psycopg.errors.SerializationFailure):
             await db.rollback()
 
-    # the uids need no quoting
-
     def _uid(self):
-        return f"'{self.random.choice(self.uids)}'"
+        return quoted(self.random.choice(self.uids))
 
     def _table(self):
         return self.random.choice(["item", "item", "part"])
@@ -153,7 +173,8 @@ class Writers:
             await db.execute(self._insert())
 
     async def _bulk(self, db):
-        uid = self.random.choice([f"'{self.uids[0][:-1]}' || i % {len(self.uids)}", self._uid()])
+        uids = ", ".join(map(quoted, self.uids))
+        uid = self.random.choice([f"(array[{uids}])[1 + i % {len(self.uids)}]", self._uid()])
         await db.execute(INSERT.format(t=self._table(), uid=uid, pad=self.random.choice([5, 200]),
                                        n=1000))
 
