@@ -180,7 +180,7 @@ int ws_peer_closes(struct conn *conn, const unsigned char *payload, size_t len)
 	uint16_t code = CLOSE_NO_CODE;
 	if (len >= 2)
 		code = (uint16_t)(payload[0] << 8 | payload[1]);
-	bool answers_ours = conn_is_closing(conn);
+	bool ends_ours = conn_is_closing(conn);
 	conn_note_peer_close(conn, code);
-	return answers_ours ? -1 : 0;
+	return ends_ours ? -1 : 0;
 }
