@@ -21,7 +21,7 @@ void batch_clear(struct batch *batch)
 {
 	for (size_t i = 0; i < batch->n; i++)
 		block_unref(&batch->blocks[i]);
-	batch->n = batch->bytes = batch->broadcasts = 0;
+	batch->n = batch->cursors = batch->bytes = batch->broadcasts = 0;
 }
 
 void batch_destroy(struct batch **batch)

@@ -17,9 +17,9 @@ struct batch {
 	struct list of_unwritten; /* in hub.unwritten: it has members to write to, */
 	size_t unwritten;	  /* the first so many of the audience's list */
 	struct audience *audience;
-	struct block **blocks; /* inline_blocks while they fit */
-	int64_t *ids;	       /* of their events; 0: not an event of the journal */
-	size_t n, capacity, bytes;
+	struct block **blocks;		    /* inline_blocks while they fit */
+	int64_t *ids;			    /* of their events; 0: not an event of the journal */
+	size_t n, capacity, bytes, cursors; /* cursors: so many blocks are no events */
 	size_t broadcasts; /* of hub.broadcasts: the first so many are in the batch */
 	struct block *inline_blocks[BATCH_INLINE];
 	int64_t inline_ids[BATCH_INLINE];

@@ -104,7 +104,7 @@ static void append(struct hub *hub, struct audience *audience, const struct batc
 
 static void append_batch(struct hub *hub, struct batch *batch)
 {
-	size_t bytes = batch->bytes, events = batch->n;
+	size_t bytes = batch->bytes, events = batch->n - batch->cursors;
 	batch_join(batch);
 	append(hub, batch->audience, batch, bytes, events);
 	batch_clear(batch);
@@ -126,6 +126,7 @@ static void add_cursor(
 	if (!*block)
 		*block = protocol->cursor(cursor->position->cursor);
 	batch_add(batch, *block, 0);
+	batch->cursors++;
 }
 
 static void clear_cursor(struct cursor_blocks *cursor)
@@ -166,7 +167,7 @@ static const struct shared_batch *find_shared(struct hub *hub, struct shared_bat
 	merge_broadcasts(hub, found->batch, found->protocol, found->types);
 	if (found->batch->n)
 		add_cursor(found->batch, found->protocol, cursor);
-	found->events = found->batch->n;
+	found->events = found->batch->n - found->batch->cursors;
 	found->bytes = found->batch->bytes;
 	batch_join(found->batch);
 	return found;

@@ -34,6 +34,11 @@ void init_plan(struct hub *hub)
 		hub->init_budget = FIRST_INIT_BUDGET;
 	if (!*hub->position->text)
 		return;
+	if (hub->init_pause && !list_empty(&hub->init_requests)) {
+		hub->init_pause = false;
+		hub->turn_wanted = true;
+		return;
+	}
 	list_for_each (it, &hub->init_requests) {
 		struct init_request *request = LIST_OF(it, struct init_request, of_hub);
 		struct client *client = request->client;
@@ -80,6 +85,9 @@ static void answer_request(struct hub *hub, struct init_request *request)
 		client_insert(client, block);
 		if (request->ref)
 			client_send_ack(client, request->ref);
+	} else if (!result->error) {
+		hub->turn_wanted = true;
+		return;
 	} else {
 		client_send_error(client, result->error, error_text(result->error), request->ref);
 	}
@@ -100,6 +108,7 @@ static void adapt_budget(struct hub *hub)
 	uint64_t took = clock_ms() - hub->planned_ms;
 	if (!hub->plan.n_init_queries)
 		return;
+	hub->init_pause = took > LONG_TURN; /* for events that came meanwhile */
 	if (took > LONG_TURN && hub->init_budget > 1)
 		hub->init_budget /= 2;
 	else if (took < SHORT_TURN && hub->init_budget < MAX_INIT_QUERIES)

@@ -76,6 +76,7 @@ struct hub {
 	bool pages_postponed;
 	size_t page_budget;	 /* events of all pages of a turn, and */
 	unsigned init_aborts;	 /* turns with one init query, in a row */
+	bool init_pause;	 /* the next turn has no init queries, after a long one with some */
 	size_t init_budget;	 /* init queries, as the last turns took time */
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;

@@ -257,15 +257,19 @@ static void on_page_row(void *ctx, const struct row *row)
 			row_int(row, PAGE_UPTO));
 }
 
-static void on_init_row(void *ctx, const struct row *row)
+static void on_answer_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	size_t len = 0;
 	const char *text = row_text(row, 0, &len);
-	bool answered = text && *text == '{';
-	if (!journal->too_large)
-		hub_turn_init(journal->hub, journal->n_inits++, answered ? text : NULL, len,
-			!text ? "unknown_type" : "timeout");
+	if (journal->too_large)
+		return;
+	static const char *const errors[] = {"unknown_type", "timeout"};
+	const char *error = NULL;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
+		if (strcmp(text, errors[i]) == 0)
+			error = errors[i];
+	hub_turn_init(journal->hub, journal->n_inits++, *text == '{' ? text : NULL, len, error);
 }
 
 static void on_completed_xids_row(void *ctx, const struct row *row)
@@ -396,7 +400,7 @@ static void ask_pages(struct journal *journal, const struct plan *plan)
 	metric_add(METRIC_PAGES, 1);
 }
 
-/* One statement each, so that the time limit is that of one query. */
+/* The time limit is that of one query. */
 static void ask_init(struct journal *journal, const struct plan *plan)
 {
 	journal->n_inits = 0;
@@ -405,7 +409,8 @@ static void ask_init(struct journal *journal, const struct plan *plan)
 		char *type = pgarray_bytes(plan->init_queries[i].type);
 		char *uid = pgarray_bytes(plan->init_queries[i].uid);
 		const char *params[] = {type, uid};
-		ask(journal, init_sql, params, on_init_row, NULL);
+		ask(journal, init_sql, params, NULL, NULL);
+		ask(journal, answer_sql, NULL, on_answer_row, NULL);
 		free(type);
 		free(uid);
 	}

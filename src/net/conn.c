@@ -133,11 +133,12 @@ static void move(struct conn *conn, enum state to)
 	conn->state = (uint8_t)to;
 }
 
+/* Counts from the present, since the wheel is behind it while it advances after a pause. */
 static void set_deadline(struct conn *conn, uint64_t ms)
 {
 	struct conns *conns = conn->conns;
 	uint64_t ticks = (ms + conns->tick_ms - 1) / conns->tick_ms;
-	wheel_set(&conns->wheel, &conn->deadline, conns->wheel.now + ticks);
+	wheel_set(&conns->wheel, &conn->deadline, now_ms(conns) / conns->tick_ms + ticks);
 }
 
 /* Leaves the end to a timeout of lws, which works wherever we are called from. */

@@ -58,43 +58,58 @@ static bool is_protocol_offered(struct lws *wsi)
 	return false;
 }
 
-/* The texts of a refusal: its label in metrics, more headers or NULL, and the answer. */
-static int refuse(
-	struct lws *wsi, unsigned status, const char *reason, const char *extra, const char *text)
+struct refusal_kind {
+	unsigned status;
+	const char *reason; /* label of the metric */
+	const char *extra;  /* headers, or NULL */
+	const char *text;
+	struct log_limit limit;
+};
+
+static struct refusal_kind upgrade = {
+	400, "upgrade", NULL, "Only GET with Upgrade: websocket.", {0}};
+static struct refusal_kind version = {426, "version",
+	"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n", "Only Sec-WebSocket-Version: 13.",
+	{0}};
+static struct refusal_kind subprotocol = {400, "subprotocol", NULL,
+	"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.", {0}};
+static struct refusal_kind origin = {
+	403, "origin", NULL, "Pages of this origin may not connect.", {0}};
+static struct refusal_kind max_clients = {
+	503, "max_clients", "Retry-After: 10\r\n", "Too many clients.", {0}};
+
+static int refuse(struct lws *wsi, struct refusal_kind *kind)
 {
-	char peer[64] = "", origin[256] = "", offered[256] = "";
+	char peer[64] = "", from[256] = "", offered[256] = "";
 	lws_get_peer_simple(wsi, peer, sizeof peer);
-	header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin);
+	header(wsi, WSI_TOKEN_ORIGIN, from, sizeof from);
 	header(wsi, WSI_TOKEN_PROTOCOL, offered, sizeof offered);
-	log_limited(LOG_LEVEL_INFO,
-		"handshake refused: %s: %s (peer %s, origin \"%s\", subprotocols \"%s\")", reason,
-		text, peer, origin, offered);
+	log_write_limited(&kind->limit, LOG_LEVEL_INFO,
+		"handshake refused: %s: %s (peer %s, origin \"%s\", subprotocols \"%s\")",
+		kind->reason, kind->text, peer, from, offered);
 	metric_add(METRIC_HANDSHAKES_REFUSED, 1);
-	metric_add_labelled(METRIC_REFUSED, reason, 1);
-	return http_refuse(wsi, status, extra, text);
+	metric_add_labelled(METRIC_REFUSED, kind->reason, 1);
+	return http_refuse(wsi, kind->status, kind->extra, kind->text);
 }
 
 /* lws would also upgrade POST requests, old versions, and to HTTP/2. It answers other protocols
  * itself, and asks all the same when the request's headers are gone. */
 int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, bool full)
 {
-	char to[16], version[8];
+	char to[16], number[8];
 	if (!lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE))
 		return -1;
 	if (!header(wsi, WSI_TOKEN_UPGRADE, to, sizeof to) || strcasecmp(to, "websocket") != 0 ||
 		!lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
-		return refuse(wsi, 400, "upgrade", NULL, "Only GET with Upgrade: websocket.");
-	if (!header(wsi, WSI_TOKEN_VERSION, version, sizeof version) || strcmp(version, "13") != 0)
-		return refuse(wsi, 426, "version",
-			"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
-			"Only Sec-WebSocket-Version: 13.");
+		return refuse(wsi, &upgrade);
+	if (!header(wsi, WSI_TOKEN_VERSION, number, sizeof number) || strcmp(number, "13") != 0)
+		return refuse(wsi, &version);
 	if (!is_protocol_offered(wsi))
-		return refuse(wsi, 400, "subprotocol", NULL,
-			"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.");
+		return refuse(wsi, &subprotocol);
 	if (!is_origin_allowed(wsi, settings->allowed_origins))
-		return refuse(wsi, 403, "origin", NULL, "Pages of this origin may not connect.");
+		return refuse(wsi, &origin);
 	if (full)
-		return refuse(wsi, 503, "max_clients", "Retry-After: 10\r\n", "Too many clients.");
+		return refuse(wsi, &max_clients);
 	return 0;
 }
 

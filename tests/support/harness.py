@@ -341,6 +341,12 @@ class Bridge:
         return {name: float(value)
                 for name, value in re.findall(r"^(pgcast_\w+) (\S+)$", text, re.M)}
 
+    def labelled(self, name):
+        """The values of a metric with a label, by the label's value."""
+        _, text = self.get("/metrics")
+        return {label: float(value) for label, value in re.findall(
+            rf'^pgcast_{name}{{\w+="(.*)"}} (\S+)$', text, re.M)}
+
     def settle(self, database):
         """Waits until the bridge has read the whole journal: later clients get none of it."""
         journal = database.value("select count(*) from pgcast.event")

@@ -1,4 +1,12 @@
--- The answer to init: a message, null if the type is unknown, or the reason why there is none.
+-- Finds the answer to init, for answer.sql: the time limit of this statement covers nothing but that,
+-- since it would end the session while the answer is sent. 'later': the ones before took too long.
 -- parameters: type, uid
 -- prepared
-select pgcast.init(pgcast.from_utf8(:'type'::bytea), pgcast.from_utf8(:'uid'::bytea));
+select length(set_config('pgcast.answer', case
+         when clock_timestamp() > b.began + interval '200ms' then 'later'
+         else coalesce(pgcast.init(pgcast.from_utf8(:'type'::bytea), pgcast.from_utf8(:'uid'::bytea)),
+                       'unknown_type') end, true)),
+       set_config('statement_timeout', '8s', true)
+  from (select coalesce(nullif(current_setting('pgcast.inits_began', true), '')::timestamptz,
+                        set_config('pgcast.inits_began', clock_timestamp()::text, true)::timestamptz)
+               as began offset 0) b;

@@ -1,0 +1,5 @@
+-- The answer to init: a message, or the reason why there is none; 'later': the next turn asks again.
+-- Sets the time limit of the next init.
+-- prepared
+select coalesce(current_setting('pgcast.answer', true), 'later'),
+       set_config('statement_timeout', '500ms', true);
