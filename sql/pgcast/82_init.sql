@@ -52,21 +52,24 @@ declare
 		pgcast.uid_condition(s.relation, s.uid_column, newest.uid),
 		array_to_string(coalesce(keys, array['n.tableoid', 'n.ctid']), ' desc, '), s.init_limit);
 	data text;
-	max_length int;
+	all_fit bool;
 	rows text[];
 	total bigint := 0;
 	r record;
 begin
 	begin
-		execute format('select string_agg(x.data, '','' order by x.place desc), max(length(x.data))'
-			' from (select y.*, sum(length(y.data)) over (order by y.place) as total'
-			' from (select to_json(%s.*)::text as data, row_number() over () as place'
-			' from (%s) n%s) y) x where x.place = 1 or x.total <= %s',
+		execute format('select string_agg(x.data, '','' order by x.place desc)'
+			' filter (where x.fits), bool_and(x.fits)'
+			' from (select y.*,'
+			' sum(length(y.data)) filter (where y.fits) over (order by y.place) as total'
+			' from (select d.*, length(d.data) <= %4$s as fits'
+			' from (select to_json(%1$s.*)::text as data, row_number() over () as place'
+			' from (%2$s) n%3$s) d) y) x where x.place = 1 or x.total <= %4$s or x.total is null',
 			case when list is null then 'n' else 'c' end, query,
 			coalesce(' cross join lateral (select ' || list || ') c', ''),
 			pgcast.constant('max_json_bytes'))
-		into data, max_length;
-		if max_length <= pgcast.constant('max_json_bytes') or max_length is null then
+		into data, all_fit;
+		if all_fit is not false then
 			return data;
 		end if;
 	exception
