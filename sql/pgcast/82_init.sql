@@ -116,3 +116,18 @@ comment on function pgcast.init(text, text) is
 	'The answer to a client''s init: the uid''s newest rows, up to init_limit, oldest first, as a whole'
 	' message. NULL when the type isn''t watched, or with a warning when the table can''t be read;'
 	' ''timeout'' when that takes longer than statement_timeout, or the table is locked.';
+
+-- The time limit may strike anywhere in here, so nothing of any length stands outside the block.
+create or replace function pgcast.find_answer(type text, uid text) returns int
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+	return length(set_config('pgcast.answer',
+		coalesce(pgcast.init(find_answer.type, find_answer.uid), 'unknown_type'), true));
+exception when query_canceled then
+	return length(set_config('pgcast.answer', 'timeout', true));
+end
+$$;
+comment on function pgcast.find_answer(text, text) is
+	'Leaves the answer to init, or the reason why there is none, in the setting pgcast.answer of the'
+	' transaction; returns its length. It has the caller''s rights.';

@@ -1,4 +1,4 @@
--- Roles that may use the schema may ask for its version, and bridges call the two others.
+-- Roles that may use the schema may ask for its version, and bridges call the others.
 do $rights$
 declare
 	fn regprocedure;
@@ -6,7 +6,7 @@ begin
 	for fn in
 		select p.oid from pg_proc p
 		where p.pronamespace = 'pgcast'::regnamespace
-			and p.proname not in ('schema_version', 'from_utf8', 'low_id')
+			and p.proname not in ('schema_version', 'from_utf8', 'low_id', 'find_answer')
 			and has_function_privilege('public', p.oid, 'execute')
 	loop
 		execute format('revoke all on function %s from public', fn);
