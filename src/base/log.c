@@ -93,7 +93,8 @@ static void write_line(FILE *out, enum log_level level, const char *line)
 		fprintf(out, "%s %s: %s\n", time, level_names[level], line);
 }
 
-static void write_message(enum log_level level, unsigned skipped, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void write_message(
+	enum log_level level, unsigned skipped, const char *format, va_list args)
 {
 	char *text = NULL;
 	if (level < threshold || vasprintf(&text, format, args) < 0)

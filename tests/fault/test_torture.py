@@ -38,7 +38,8 @@ def test_torture_with_random_seed_and_standby(folder):
 
 
 def test_torture_with_asynchronous_commits(folder):
-    code, report = torture(folder, "--minutes", 0.2, "--mean", 1, "--seed", 2, "--asynchronous")
+    code, report = torture(folder, "--minutes", 0.2, "--mean", 1, "--seed", 2, "--asynchronous",
+                           "--size", 0)
     assert code == 0 and report["events"] > 500
 
 
