@@ -66,16 +66,16 @@ struct refusal_kind {
 	struct log_limit limit;
 };
 
-static struct refusal_kind upgrade = {
+static struct refusal_kind bad_upgrade = {
 	400, "upgrade", NULL, "Only GET with Upgrade: websocket.", {0}};
-static struct refusal_kind version = {426, "version",
+static struct refusal_kind bad_version = {426, "version",
 	"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n", "Only Sec-WebSocket-Version: 13.",
 	{0}};
-static struct refusal_kind subprotocol = {400, "subprotocol", NULL,
+static struct refusal_kind bad_subprotocol = {400, "subprotocol", NULL,
 	"Offer the subprotocol pgcast.v1 or none, in 127 characters at most.", {0}};
-static struct refusal_kind origin = {
+static struct refusal_kind bad_origin = {
 	403, "origin", NULL, "Pages of this origin may not connect.", {0}};
-static struct refusal_kind max_clients = {
+static struct refusal_kind too_many_clients = {
 	503, "max_clients", "Retry-After: 10\r\n", "Too many clients.", {0}};
 
 static int refuse(struct lws *wsi, struct refusal_kind *kind)
@@ -101,15 +101,15 @@ int ws_confirm_upgrade(struct lws *wsi, const struct settings *settings, bool fu
 		return -1;
 	if (!header(wsi, WSI_TOKEN_UPGRADE, to, sizeof to) || strcasecmp(to, "websocket") != 0 ||
 		!lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
-		return refuse(wsi, &upgrade);
+		return refuse(wsi, &bad_upgrade);
 	if (!header(wsi, WSI_TOKEN_VERSION, number, sizeof number) || strcmp(number, "13") != 0)
-		return refuse(wsi, &version);
+		return refuse(wsi, &bad_version);
 	if (!is_protocol_offered(wsi))
-		return refuse(wsi, &subprotocol);
+		return refuse(wsi, &bad_subprotocol);
 	if (!is_origin_allowed(wsi, settings->allowed_origins))
-		return refuse(wsi, &origin);
+		return refuse(wsi, &bad_origin);
 	if (full)
-		return refuse(wsi, &max_clients);
+		return refuse(wsi, &too_many_clients);
 	return 0;
 }
 
