@@ -150,10 +150,18 @@ static void ask_next(struct scheduler *scheduler, const struct turn_result *resu
 		scheduler_turn(scheduler);
 }
 
+static void note_duration(const struct scheduler *scheduler)
+{
+	uint64_t us = (clock_ms() - scheduler->started_ms) * 1000;
+	if (us > metrics[METRIC_TURN_MAX])
+		metric_set(METRIC_TURN_MAX, us);
+}
+
 /* The database reads the next turn while the bridge writes this one. */
 static void on_turn(void *ctx, const struct turn_result *result)
 {
 	struct scheduler *scheduler = ctx;
+	note_duration(scheduler);
 	if (result->too_large)
 		scheduler->next_wanted = true;
 	else

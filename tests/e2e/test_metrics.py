@@ -101,6 +101,18 @@ async def test_bad_messages_total_counts_invalid_messages(bridge):
         assert counted["bad_messages_total"] == 2 * 4
 
 
+async def test_turn_max_seconds_includes_waiting_for_a_lock(bridge, database):
+    """An init waits 100 ms for a locked table, and is a part of a turn."""
+    async with bridge.client(v1=True) as client:
+        with database.connect() as locker:
+            locker.execute("begin")
+            locker.execute("lock table log in access exclusive mode")
+            await client.init()
+            await client.until(lambda message: message["op"] == "error")
+            await eventually(lambda: 0.1 <= bridge.metrics()["pgcast_turn_max_seconds"] < TIMEOUT,
+                             "the turn to be measured")
+
+
 async def test_handshakes_refused_total_counts_each_reason(start, database):
     bridge = start(database, max_clients=1)
     for headers in ({"Origin": "http://evil.example"}, {"Sec_WebSocket_Version": "8"},
