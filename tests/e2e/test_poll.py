@@ -53,14 +53,17 @@ async def test_poll_as_configured(start, database):
     assert database.value("select count(*) from pgcast.bridge") == 0, "writers would notify it"
 
 
+def sessions_of_pool(database):
+    return database.value("""select count(*) from pg_stat_activity
+        where usename = 'bridge' and datname = current_database()""")
+
+
 async def test_poll_behind_transaction_pooler(start, cluster, database):
     with Pooler(cluster) as pooler:
         bridge = start(pooler.conninfo(database), poll_interval="5ms")
         assert bridge.wait_line("pooler")
         await check_delivery(bridge, database)
-        sessions = database.value("""select count(*) from pg_stat_activity
-            where usename = 'bridge' and datname = current_database()""")
-        assert sessions > 1, "the bridge uses several sessions"
+        assert sessions_of_pool(database) > 1, "the bridge uses several sessions"
         assert bridge.metrics()["pgcast_database_connects_total"] == 1
         assert not bridge.lines("error")
 
@@ -69,6 +72,7 @@ def test_poll_leaves_settings_of_pooler_sessions(start, cluster, database):
     """A setting would remain for the next client of the pooler."""
     with Pooler(cluster) as pooler:
         bridge = start(pooler.conninfo(database), poll_interval="5ms")
+        wait_for(lambda: sessions_of_pool(database) > 1, "the pool to grow to its minimum")
         turns = bridge.metrics()["pgcast_turns_total"]
         wait_for(lambda: bridge.metrics()["pgcast_turns_total"] > turns + 20,
                  "a turn in each session")
