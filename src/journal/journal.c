@@ -269,6 +269,8 @@ static void on_answer_row(void *ctx, const struct row *row)
 	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
 		if (strcmp(text, errors[i]) == 0)
 			error = errors[i];
+	if (error && strcmp(error, "timeout") == 0)
+		metric_add_labelled(METRIC_TIMEOUTS, "init", 1);
 	hub_turn_init(journal->hub, journal->n_inits++, *text == '{' ? text : NULL, len, error);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "metrics.h"
 
 /* More names than there are statements. */
 #define MAX_PREPARED 16
@@ -143,6 +144,14 @@ static char *describe(const PGresult *result)
 	return hint ? xasprintf("%s (%s)", message, hint) : xstrdup(message);
 }
 
+static void count_timeout(const PGresult *result)
+{
+	static const char query_canceled[] = "57014", lock_not_available[] = "55P03";
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	if (state && (strcmp(state, query_canceled) == 0 || strcmp(state, lock_not_available) == 0))
+		metric_add_labelled(METRIC_TIMEOUTS, "session", 1);
+}
+
 static void answered(struct pipeline *pipeline)
 {
 	struct expected *expected = dequeue(pipeline);
@@ -168,6 +177,7 @@ static char *handle(struct pipeline *pipeline, const PGresult *result)
 		answered(pipeline);
 		return NULL;
 	default:
+		count_timeout(result);
 		return describe(result);
 	}
 }

@@ -111,6 +111,21 @@ async def test_turn_max_seconds_includes_waiting_for_a_lock(bridge, database):
             await client.until(lambda message: message["op"] == "error")
             await eventually(lambda: 0.1 <= bridge.metrics()["pgcast_turn_max_seconds"] < TIMEOUT,
                              "the turn to be measured")
+    assert bridge.labelled("timeouts_total") == {"init": 1}
+
+
+async def test_timeouts_total_counts_ended_sessions(bridge, database):
+    """A journal that stays locked for longer than lock_timeout: nothing is lost."""
+    async with bridge.client() as client:
+        with database.connect() as locker:
+            locker.execute("begin")
+            locker.execute("insert into log(uid) values ('u1')")
+            locker.execute("lock table pgcast.event in access exclusive mode")
+            await eventually(lambda: bridge.labelled("timeouts_total").get("session", 0) >= 1,
+                             "the session to be ended")
+            locker.execute("commit")
+        assert (await client.next())["data"]["uid"] == "u1"
+    assert set(bridge.labelled("timeouts_total")) == {"session"}
 
 
 async def test_handshakes_refused_total_counts_each_reason(start, database):
