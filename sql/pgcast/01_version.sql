@@ -2,11 +2,14 @@
 -- reaches them. So an upgrade first waits until no transaction that wrote to a watched table is
 -- open, and keeps new ones out. It gives up all locks and tries again before any writer has waited
 -- long enough to look for a deadlock. It tries for lock_timeout or, if that is 0, for a minute.
+-- Attempts differ in length: one that blocks a writer who blocks it is lost, and many short ones
+-- pass between short transactions where a few long ones do not.
 do $version$
 declare
 	newest constant int := 3;
 	present int;
-	attempt constant interval := current_setting('deadlock_timeout')::interval / 2;
+	longest_attempt constant interval := current_setting('deadlock_timeout')::interval / 2;
+	attempt interval;
 	last_attempt constant timestamptz := clock_timestamp()
 		+ coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '60 s');
 	attempt_end timestamptz;
@@ -30,6 +33,7 @@ begin
 	perform set_config('role', current_setting('pgcast.installer'), true);
 	loop
 		begin
+			attempt := greatest(longest_attempt / 2 ^ floor(random() * 6), '1 ms');
 			attempt_end := clock_timestamp() + attempt;
 			perform set_config('lock_timeout', (extract(epoch from attempt) * 1000)::int::text, true);
 			-- No table becomes watched from here on.
@@ -66,7 +70,7 @@ begin
 		end;
 		perform pg_sleep(extract(epoch from attempt));
 	end loop;
-	perform set_config('lock_timeout', (extract(epoch from attempt) * 1000)::int::text, true);
+	perform set_config('lock_timeout', (extract(epoch from longest_attempt) * 1000)::int::text, true);
 	perform set_config('role', 'pgcast_owner', true);
 end
 $version$;
