@@ -221,6 +221,7 @@ void scheduler_connected(struct scheduler *scheduler, const struct session_facts
 	scheduler->idle_polls = IDLE_POLLS; /* the first turn tries to sleep */
 	scheduler->wakeup_limit = MIN_WAKEUPS;
 	scheduler->in_turn = true;
+	scheduler->started_ms = clock_ms(); /* the check of the history can be late, too */
 	journal_connected(scheduler->journal, facts, on_journal_ready);
 }
 
