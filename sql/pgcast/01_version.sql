@@ -8,7 +8,7 @@ do $version$
 declare
 	newest constant int := 3;
 	present int;
-	longest_attempt constant interval := current_setting('deadlock_timeout')::interval / 2;
+	attempt_limit constant interval := current_setting('deadlock_timeout')::interval / 2;
 	attempt interval;
 	last_attempt constant timestamptz := clock_timestamp()
 		+ coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '60 s');
@@ -33,7 +33,7 @@ begin
 	perform set_config('role', current_setting('pgcast.installer'), true);
 	loop
 		begin
-			attempt := greatest(longest_attempt / 2 ^ floor(random() * 6), '1 ms');
+			attempt := greatest(attempt_limit / 2 ^ floor(random() * 6), '1 ms');
 			attempt_end := clock_timestamp() + attempt;
 			perform set_config('lock_timeout', (extract(epoch from attempt) * 1000)::int::text, true);
 			-- No table becomes watched from here on.
@@ -70,7 +70,7 @@ begin
 		end;
 		perform pg_sleep(extract(epoch from attempt));
 	end loop;
-	perform set_config('lock_timeout', (extract(epoch from longest_attempt) * 1000)::int::text, true);
+	perform set_config('lock_timeout', (extract(epoch from attempt_limit) * 1000)::int::text, true);
 	perform set_config('role', 'pgcast_owner', true);
 end
 $version$;
