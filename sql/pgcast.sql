@@ -24,6 +24,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir pgcast/00_owner.sql
 \ir pgcast/01_version.sql
 \ir upgrade/2--3.sql
+\ir upgrade/3--4.sql
 \ir pgcast/10_constants.sql
 \ir pgcast/20_tables.sql
 \ir pgcast/30_relations.sql

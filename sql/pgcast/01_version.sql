@@ -6,7 +6,7 @@
 -- pass between short transactions where a few long ones do not.
 do $version$
 declare
-	newest constant int := 3;
+	newest constant int := 4;
 	present int;
 	attempt_limit constant interval := current_setting('deadlock_timeout')::interval / 2;
 	attempt interval;

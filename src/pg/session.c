@@ -8,7 +8,7 @@
 #include "pg_sql.h"
 
 /* Min version of the schema: see pgcast.meta. */
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 struct session {
 	struct pglink *link;

@@ -50,7 +50,7 @@ select results_eq('select type, op from pgcast.event order by id',
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');
-select is(pgcast.schema_version(), 3, 'a bridge reads the version');
+select is(pgcast.schema_version(), 4, 'a bridge reads the version');
 select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'a bridge calls init');
 select isnt_empty('select * from pgcast.watched', 'a bridge reads pgcast.watched');
 select ok(pgcast.bridge_join() > 0, 'a bridge joins');

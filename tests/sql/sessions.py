@@ -368,7 +368,7 @@ def test_install():
             check((unreleased.returncode,
                   "HINT:  Remove it with uninstall.sql" in unreleased.stderr), (3, True),
                   "a schema older than the first release is refused")
-            c.execute("update pgcast.meta set schema_version = 3")
+            c.execute("update pgcast.meta set schema_version = 4")
 
             c.execute("drop table parts")
             check(install(name).returncode, 0, "installs after a watched table was dropped")
