@@ -10,8 +10,14 @@ create table if not exists pgcast.source (
 	type text not null unique,
 	uid_column name,
 	columns name[],
-	init_limit int not null,
-	notify boolean not null
+	init_limit int not null default 100,
+	notify boolean not null default true,
+	order_by name[],
+	filter text,
+	old text not null default 'all',
+	big_as_text boolean not null default false,
+	utc boolean not null default false,
+	replicated boolean not null default false
 );
 comment on table pgcast.source is
 	'The watched tables with the arguments of pgcast.watch; pgcast.watched is the view to read';
@@ -22,6 +28,12 @@ comment on column pgcast.source.uid_column is 'NULL: every change is broadcast';
 comment on column pgcast.source.columns is 'Columns that clients may see; NULL: all';
 comment on column pgcast.source.init_limit is 'Maximum number of rows in an answer to init';
 comment on column pgcast.source.notify is 'false: writers never send NOTIFY, bridges poll';
+comment on column pgcast.source.order_by is 'Columns that order an answer to init; NULL: the key';
+comment on column pgcast.source.filter is 'Condition on the rows that clients may see; NULL: none';
+comment on column pgcast.source.old is 'The part of old rows that updates carry: all, changed, key or none';
+comment on column pgcast.source.big_as_text is 'true: int8 and numeric values are JSON strings';
+comment on column pgcast.source.utc is 'true: timestamps without time zone end in Z';
+comment on column pgcast.source.replicated is 'true: triggers fire for replicated rows, too';
 comment on sequence pgcast.source_number_seq is 'Numbers of pgcast.source';
 
 create table if not exists pgcast.rotation (
@@ -112,7 +124,8 @@ create table if not exists pgcast.event_2 partition of pgcast.event for values i
 	with (autovacuum_vacuum_insert_threshold = -1);
 
 create or replace view pgcast.watched as
-select s.relation, s.type, s.uid_column, s.columns, s.init_limit, s.notify
+select s.relation, s.type, s.uid_column, s.columns, s.init_limit, s.notify, s.order_by, s.filter, s.old,
+	s.big_as_text, s.utc, s.replicated
 from pgcast.source s
 where exists (select from pg_catalog.pg_class c where c.oid = s.relation);
 comment on view pgcast.watched is 'The watched tables and their settings';

@@ -160,33 +160,27 @@ $$;
 comment on function pgcast.drop_source(int) is
 	'Drops a watched table''s triggers, functions and settings';
 
-create or replace function pgcast.save_source(
-	relation regclass, uid_column name, type text, columns name[], init_limit int, notify boolean)
-returns int
+create or replace function pgcast.save_source(source pgcast.source) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
-declare
-	number int;
 begin
 	lock table pgcast.source in share row exclusive mode;
 	perform pgcast.drop_source(s.number) from pgcast.source s
 	where not exists (select from pg_class c where c.oid = s.relation);
 	if exists (select from pgcast.source s
-			where s.type = save_source.type and s.relation <> save_source.relation) then
-		raise exception 'pgcast: the type % belongs to %', quote_literal(save_source.type),
-				(select s.relation from pgcast.source s where s.type = save_source.type)
+			where s.type = source.type and s.relation <> source.relation) then
+		raise exception 'pgcast: the type % belongs to %', quote_literal(source.type),
+				(select s.relation from pgcast.source s where s.type = source.type)
 			using errcode = 'duplicate_object', hint = 'Give another type.';
 	end if;
-	insert into pgcast.source as s (relation, type, uid_column, columns, init_limit, notify)
-	values (save_source.relation, save_source.type, save_source.uid_column, save_source.columns,
-		save_source.init_limit, save_source.notify)
-	on conflict (relation) do update set type = excluded.type, uid_column = excluded.uid_column,
-		columns = excluded.columns, init_limit = excluded.init_limit, notify = excluded.notify
-	returning s.number into number;
-	perform pgcast.generate(number);
-	return number;
+	source.number := coalesce(
+		(select s.number from pgcast.source s where s.relation = source.relation),
+		nextval('pgcast.source_number_seq'));
+	delete from pgcast.source s where s.number = source.number;
+	insert into pgcast.source overriding system value values (source.*);
+	perform pgcast.generate(source.number);
+	return source.number;
 end
 $$;
-comment on function pgcast.save_source(regclass, name, text, name[], int, boolean) is
+comment on function pgcast.save_source(pgcast.source) is
 	'Stores the arguments of pgcast.watch and writes the functions; returns the table''s number';

@@ -1,13 +1,11 @@
-create or replace function pgcast.check_watch(
-	relation regclass, uid_column name, columns name[], init_limit int, notify boolean)
-returns void
+create or replace function pgcast.check_watch(source pgcast.source) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
 	c pg_class;
 	missing name;
 begin
-	select * into c from pg_class where oid = check_watch.relation;
+	select * into c from pg_class where oid = source.relation;
 	if not found then
 		raise exception 'pgcast: no such table'
 			using errcode = 'undefined_table';
@@ -15,40 +13,40 @@ begin
 	if c.relkind not in ('r', 'p') or c.relpersistence = 't'
 			or c.relnamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
 				'pgcast'::regnamespace) then
-		raise exception 'pgcast: % can''t be watched', check_watch.relation
+		raise exception 'pgcast: % can''t be watched', source.relation
 			using errcode = 'wrong_object_type',
 				hint = 'Ordinary and partitioned tables can be watched; views, foreign, temporary'
 					' and system tables can''t.';
 	end if;
 	select w.name into missing
-	from unnest(check_watch.columns || check_watch.uid_column) w(name)
+	from unnest(source.columns || source.order_by || source.uid_column) w(name)
 	where w.name is not null and not exists (select from pg_attribute a
-		where a.attrelid = check_watch.relation and a.attname = w.name
+		where a.attrelid = source.relation and a.attname = w.name
 			and a.attnum > 0 and not a.attisdropped);
 	if found then
-		raise exception 'pgcast: % has no column %', check_watch.relation, quote_ident(missing)
+		raise exception 'pgcast: % has no column %', source.relation, quote_ident(missing)
 			using errcode = 'undefined_column',
 				hint = 'uid_column => ''name'' names the column with the uid, uid_column => null makes each'
 					' change a broadcast.';
 	end if;
-	if check_watch.columns is not null and (cardinality(check_watch.columns) = 0
-			or array_position(check_watch.columns, null) is not null
-			or cardinality(check_watch.columns)
-				<> (select count(distinct w.name) from unnest(check_watch.columns) w(name))) then
+	if source.columns is not null and (cardinality(source.columns) = 0
+			or array_position(source.columns, null) is not null
+			or cardinality(source.columns)
+				<> (select count(distinct w.name) from unnest(source.columns) w(name))) then
 		raise exception 'pgcast: columns must name each column once, and at least one'
 			using errcode = 'invalid_parameter_value';
 	end if;
-	if coalesce(check_watch.init_limit not between 0 and pgcast.constant('max_init_limit'), true) then
+	if source.init_limit not between 0 and pgcast.constant('max_init_limit') then
 		raise exception 'pgcast: init_limit must be between 0 and %', pgcast.constant('max_init_limit')
 			using errcode = 'invalid_parameter_value';
 	end if;
-	if check_watch.notify is null then
-		raise exception 'pgcast: notify must be true or false'
-			using errcode = 'null_value_not_allowed';
+	if source.old not in ('all', 'changed', 'key', 'none') then
+		raise exception 'pgcast: old must be all, changed, key or none'
+			using errcode = 'invalid_parameter_value';
 	end if;
 end
 $$;
-comment on function pgcast.check_watch(regclass, name, name[], int, boolean) is
+comment on function pgcast.check_watch(pgcast.source) is
 	'Raises when the table can''t be watched, or not with these arguments';
 
 create or replace function pgcast.grant_init(relation regclass) returns void
@@ -79,59 +77,82 @@ comment on function pgcast.grant_init(regclass) is
 	'Lets pgcast_owner read the table, for init; warns where the caller may not grant that';
 
 create or replace function pgcast.watch(
-	relation regclass, uid_column name default 'uid', type text default null,
-	columns name[] default null, init_limit int default 100, notify boolean default true)
+	relation regclass, uid_column name default '', type text default null,
+	columns name[] default null, init_limit int default null, notify boolean default null,
+	broadcast boolean default null, order_by name[] default null, filter text default null,
+	old text default null, big_as_text boolean default null, utc boolean default null,
+	replicated boolean default null)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
 	c pg_class;
-	wanted text := watch.type;
+	s pgcast.source := (select s from pgcast.source s where s.relation = watch.relation);
 begin
-	perform pgcast.check_watch(
-		watch.relation, watch.uid_column, watch.columns, watch.init_limit, watch.notify);
 	select * into c from pg_class where oid = watch.relation;
-	wanted := coalesce(wanted, c.relname);
-	perform pgcast.check_type(wanted);
-	if exists (select from pgcast.tree(watch.relation) m where not has_table_privilege(m, 'trigger')
-			and (m = watch.relation or not c.relispartition)) then
-		raise exception 'pgcast: % may not create triggers on %', current_user, watch.relation
+	if watch.broadcast and watch.uid_column <> '' or not watch.broadcast and watch.uid_column is null then
+		raise exception 'pgcast: broadcast and uid_column contradict each other'
+			using errcode = 'invalid_parameter_value';
+	end if;
+	-- What is not given stays as it was.
+	s.uid_column := case
+		when watch.broadcast or watch.uid_column is null then null
+		when watch.uid_column <> '' then watch.uid_column
+		when s.number is null or not watch.broadcast and s.uid_column is null then 'uid'
+		else s.uid_column end;
+	s.relation := watch.relation;
+	s.type := coalesce(watch.type, s.type, c.relname);
+	s.columns := case when watch.columns = '{*}' then null else coalesce(watch.columns, s.columns) end;
+	s.init_limit := coalesce(watch.init_limit, s.init_limit, 100);
+	s.notify := coalesce(watch.notify, s.notify, true);
+	s.order_by := nullif(coalesce(watch.order_by, s.order_by), '{}');
+	s.filter := nullif(coalesce(watch.filter, s.filter), '');
+	s.old := coalesce(watch.old, s.old, 'all');
+	s.big_as_text := coalesce(watch.big_as_text, s.big_as_text, false);
+	s.utc := coalesce(watch.utc, s.utc, false);
+	s.replicated := coalesce(watch.replicated, s.replicated, false);
+	perform pgcast.check_watch(s);
+	perform pgcast.check_type(s.type);
+	if exists (select from pgcast.tree(s.relation) m where not has_table_privilege(m, 'trigger')
+			and (m = s.relation or not c.relispartition)) then
+		raise exception 'pgcast: % may not create triggers on %', current_user, s.relation
 			using errcode = 'insufficient_privilege',
 				hint = 'Call pgcast.watch as the table''s owner, or as a role with the right TRIGGER on'
 					' it; the role must be a member of pgcast_owner, too.';
 	end if;
-	perform pgcast.attach(pgcast.save_source(watch.relation, watch.uid_column, wanted,
-		watch.columns, watch.init_limit, watch.notify));
-	perform pgcast.grant_init(watch.relation);
+	perform pgcast.attach(pgcast.save_source(s));
+	perform pgcast.grant_init(s.relation);
 	if c.relrowsecurity then
-		raise warning 'pgcast: row-level security of % does not reach clients', watch.relation
+		raise warning 'pgcast: row-level security of % does not reach clients', s.relation
 			using detail = 'Changes are sent to the uid in the row regardless of the policies; init'
 				' reads as pgcast_owner.';
 	end if;
-	if watch.uid_column is not null and not exists (
+	if s.uid_column is not null and not exists (
 			select from pg_index x join pg_attribute a
 				on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
-			where x.indrelid = watch.relation and a.attname = watch.uid_column
+			where x.indrelid = s.relation and a.attname = s.uid_column
 				and x.indisvalid and x.indpred is null) then
 		raise warning 'pgcast: no index of % starts with %, so every init reads the whole table',
-				watch.relation, quote_ident(watch.uid_column)
-			using hint = format('create index on %s (%s);', watch.relation,
+				s.relation, quote_ident(s.uid_column)
+			using hint = format('create index on %s (%s);', s.relation,
 				(select string_agg(quote_ident(k.name), ', ' order by k.place)
-				from unnest(watch.uid_column || pgcast.keys(watch.relation, watch.uid_column))
+				from unnest(s.uid_column || pgcast.keys(s.relation, s.uid_column))
 					with ordinality k(name, place)));
 	end if;
 end
 $$;
-comment on function pgcast.watch(regclass, name, text, name[], int, boolean) is
+comment on function pgcast.watch(regclass, name, text, name[], int, boolean, boolean, name[], text, text, boolean,
+	boolean, boolean) is
 $$Journals and announces every INSERT, UPDATE, DELETE and TRUNCATE of a table, from now on. Calling it
-again changes the settings; do so after renaming a column, adding a partition, a child or an AFTER ROW trigger.
+again changes the settings that are given and leaves the others as they were; do so after renaming a
+column, adding a partition, a child or an AFTER ROW trigger.
   relation    an ordinary or partitioned table, or the parent of an inheritance tree
-  uid_column  column with the uid, of any type, compared as text; NULL: each change is broadcast
+  uid_column  column with the uid, of any type, compared as text; default: uid; NULL: as broadcast => true
   type        "type" of its messages: 1 to 255 bytes, no comma, of one table only; default: the table's name
-  columns     columns that clients may see, also of old rows; NULL: all
-  init_limit  rows in an answer to init, 0 to 100000; the newest by primary key (without one: by the
-              columns after uid_column in an index that begins with it, else by place in the table)
+  columns     columns that clients may see, also of old rows; default and '{*}': all
+  init_limit  rows in an answer to init, 0 to 100000, the newest by order_by; default: 100
   notify      false for tables written in prepared transactions, where NOTIFY is refused: bridges then poll
+  broadcast   true: each change is sent to every client
 Raises when the table can't be watched. Warns when init is slow, forbidden, or passes row-level security.
 Needs membership in pgcast_owner and the right TRIGGER on the table. Rows of the journal keep JSON of up to
 16 MiB; of a larger row, only the primary key. Rows with a uid of more than 1024 bytes reach nobody.$$;

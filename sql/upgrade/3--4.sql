@@ -4,6 +4,14 @@ begin
 	if (select m.schema_version from pgcast.meta m) <> 3 then
 		return;
 	end if;
+	drop function if exists pgcast.watch(regclass, name, text, name[], int, boolean),
+		pgcast.check_watch(regclass, name, name[], int, boolean),
+		pgcast.save_source(regclass, name, text, name[], int, boolean);
+	alter table pgcast.source
+		alter init_limit set default 100, alter notify set default true,
+		add order_by name[], add filter text, add old text not null default 'all',
+		add big_as_text boolean not null default false, add utc boolean not null default false,
+		add replicated boolean not null default false;
 	update pgcast.meta m set schema_version = 4;
 end
 $step$;

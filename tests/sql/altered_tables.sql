@@ -72,7 +72,7 @@ create schema elsewhere;
 alter table t set schema elsewhere;
 alter table elsewhere.t rename to t2;
 alter table elsewhere.t2 add column uid text;
-select pgcast.watch('elsewhere.t2', type => 't');
+select pgcast.watch('elsewhere.t2', uid_column => 'uid');
 truncate pgcast.event;
 insert into elsewhere.t2 (id, uid) values (40, 'ann');
 select is((select type || ' ' || uid from journal), 't ann', 'a table may be renamed and moved to another schema');

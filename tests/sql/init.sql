@@ -16,7 +16,7 @@ select is(pgcast.init(null, 'ann'), null, 'NULL for a NULL type');
 select is(pgcast.init('note', null), '{"type":"note","op":"init","data":[]}', 'no rows of a NULL uid');
 select pgcast.watch('note', type => 'a "b"', init_limit => 0);
 select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","data":[]}', 'a type is quoted in JSON; a limit may be 0');
-select pgcast.watch('note', uid_column => null, init_limit => 2);
+select pgcast.watch('note', uid_column => null, type => 'note', init_limit => 2);
 select is(pgcast.init('note', 'x')::json->'data'->>1, '{"id":10,"uid":"ann","n":10}', 'a broadcast table returns the same rows to every uid');
 
 create table by_int (k int, uid int, primary key (uid, k));

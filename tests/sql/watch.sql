@@ -1,6 +1,6 @@
 -- The arguments of pgcast.watch and pgcast.unwatch.
 begin;
-select plan(29);
+select plan(35);
 
 create table "My Table" (id int, uid text, who text);
 create table other (id int, uid text);
@@ -28,8 +28,27 @@ from unnest(array['a,b', E'a\nb', E'a\u007f', '', 'pgcast', repeat('x', 256)]) t
 select throws_ok(format('select pgcast.watch(%L)', t), '42809', null, t || ' is refused')
 from unnest(array['a_view', 'a_matview', 'a_temp', 'a_sequence', 'pg_class', 'pgcast.event', 'information_schema.sql_features']) t;
 select throws_ok($$select pgcast.watch('other', init_limit => -1)$$, '22023', null, 'a negative init_limit is refused');
-select throws_ok($$select pgcast.watch('other', notify => null)$$, '22004', null, 'notify => NULL is refused');
+select throws_ok($$select pgcast.watch('other', old => 'half')$$, '22023', null, 'an unknown value of old is refused');
+select throws_ok(format('select pgcast.watch(''other'', %s)', a), '22023', null, a || ' is refused')
+from unnest(array['broadcast => true, uid_column => ''k''', 'broadcast => false, uid_column => null']) a;
 select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.other is not watched', 'unwatch of a table that is not watched is refused');
+
+create table kept (k int primary key, owner text, secret text);
+select pgcast.watch('kept', 'owner', 'mine too', '{k}', 7, false, order_by => '{owner,k}', filter => 'k > 0', old => 'key',
+	big_as_text => true, utc => true, replicated => true);
+create temp view kept_settings as select to_jsonb(w) - 'relation' as settings from pgcast.watched w where relation = 'kept'::regclass;
+select pgcast.watch('kept');
+select is((select settings from kept_settings), '{"type": "mine too", "uid_column": "owner", "columns": ["k"], "init_limit": 7,
+	"notify": false, "order_by": ["owner", "k"], "filter": "k > 0", "old": "key", "big_as_text": true, "utc": true,
+	"replicated": true}', 'settings that are not given stay as they were');
+select pgcast.watch('kept', type => 'kept', columns => '{*}', order_by => '{}', filter => '', broadcast => true);
+select is((select settings from kept_settings), '{"type": "kept", "uid_column": null, "columns": null, "init_limit": 7,
+	"notify": false, "order_by": null, "filter": null, "old": "key", "big_as_text": true, "utc": true,
+	"replicated": true}', 'given settings change, and each can be taken back');
+select throws_ok($$select pgcast.watch('kept', broadcast => false)$$, '42703', null, 'a table that is no longer broadcast needs a uid column');
+select pgcast.watch('kept', 'owner');
+select is((select settings->>'uid_column' from kept_settings), 'owner', 'a given uid column ends broadcasting');
+select pgcast.unwatch('kept');
 
 select lives_ok($$select pgcast.unwatch('"My Table"')$$, 'unwatch a table');
 insert into "My Table" values (2, 'ann', 'bob');
