@@ -10,16 +10,17 @@
 /* Events of all pages of a turn, and bytes of their JSON. Fewer when turns with pages take long, so
  * that live events do not wait for them. */
 #define MAX_PAGE_BUDGET 16384
+#define MAX_PAGE_EVENTS 4096
 #define MIN_PAGE_EVENTS 8
 #define TURN_PAGE_BYTES (8u << 20)
 #define MIN_PAGE_BYTES (64u << 10)
-/* Milliseconds of a turn. */
-#define LONG_TURN 150
-#define SHORT_TURN 50
-
 /* A turn with so many pages is followed by a pause in reading pages, of so many ms at most. */
 #define MANY_PAGES 64
 #define MAX_PAUSE 50
+
+/* Milliseconds of a turn. Many pages have a cost of their own, which longer turns share. */
+#define LONG_TURN 48
+#define LONG_TURN_MANY 150
 
 /* Milliseconds that a client waits for a standby to replay the client's cursor. */
 #define LAG_TIMEOUT 5000
@@ -84,11 +85,13 @@ static bool postpone_pages(struct hub *hub)
 static void adapt_budgets(struct hub *hub)
 {
 	uint64_t now = clock_ms(), took = now - hub->planned_ms;
-	if (hub->plan.n_pages >= MANY_PAGES)
+	bool many = hub->plan.n_pages >= MANY_PAGES;
+	uint64_t long_turn = many ? LONG_TURN_MANY : LONG_TURN;
+	if (many)
 		hub->pages_from_ms = now + (took < MAX_PAUSE ? took : MAX_PAUSE);
-	if (hub->plan.n_pages && took > LONG_TURN && hub->page_budget > MIN_PAGE_EVENTS)
+	if (hub->plan.n_pages && took > long_turn && hub->page_budget > MIN_PAGE_EVENTS)
 		hub->page_budget /= 2;
-	else if (hub->plan.n_pages && took < SHORT_TURN && hub->page_budget < MAX_PAGE_BUDGET)
+	else if (hub->plan.n_pages && took < long_turn / 3 && hub->page_budget < MAX_PAGE_BUDGET)
 		hub->page_budget *= 2;
 }
 
@@ -113,6 +116,8 @@ void catchup_plan(struct hub *hub)
 	}
 	size_t n = hub->plan.n_pages ? hub->plan.n_pages : 1;
 	hub->plan.page_events = hub->page_budget / n;
+	if (hub->plan.page_events > MAX_PAGE_EVENTS)
+		hub->plan.page_events = MAX_PAGE_EVENTS;
 	hub->plan.page_bytes = TURN_PAGE_BYTES / n;
 	if (hub->plan.page_bytes < MIN_PAGE_BYTES)
 		hub->plan.page_bytes = MIN_PAGE_BYTES;

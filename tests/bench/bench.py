@@ -19,7 +19,7 @@ from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
-ALONE = ["broadcast", "instructions"]  # of pgcast alone
+ALONE = ["broadcast", "large", "far", "instructions"]  # of pgcast alone
 ALL = [*DELIVERY, "idle", *WRITING, *ALONE]
 WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of publishing, and the listener
 

@@ -1,9 +1,10 @@
 /* The benches' client: thousands of WebSocket connections in one thread, which must cost far less
  * than any server, and which trusts none: every row's number must be the one that is to come.
  *
- *     load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]
+ *     load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER [CURSOR]]
  *
- * Client i has the uid "u<i % uids>", and its kernel buffer so many bytes. Rows have a number n in
+ * Client i has the uid "u<i % uids>", and its kernel buffer so many bytes (0: as the system sets
+ * it). With a cursor, clients resume from there. Rows have a number n in
  * their data, which counts from 1 per uid, and a time t (microseconds since 1970) at which they
  * were written. When all are connected it says so, and then reads commands from standard input, a
  * line each:
@@ -47,6 +48,7 @@ static struct {
 
 static struct {
 	struct wsclient_manner manner;
+	const char *cursor;
 	struct member *members;
 	size_t n, uids, dialed, open, closed;
 	size_t awaited; /* so many members, from the first on, are to get something */
@@ -173,8 +175,9 @@ static void dial_more(void)
 
 static void ask(struct member *member)
 {
-	char query[32];
-	snprintf(query, sizeof(query), "uid=u%" PRIu32, member->uid);
+	char query[1024];
+	snprintf(query, sizeof(query), "uid=u%" PRIu32 "%s%s", member->uid,
+		load.cursor ? "&since=" : "", load.cursor ? load.cursor : "");
 	if (!wsclient_ask(&member->socket, query, NULL))
 		crowd_die("handshake");
 	watch(member, EPOLL_CTL_MOD, EPOLLIN);
@@ -231,8 +234,11 @@ static void expect(size_t members, int64_t events, int64_t seconds)
 {
 	reset_seen();
 	load.awaited = members;
-	for (size_t i = 0; i < members; i++)
-		load.members[i].wanted += events;
+	for (size_t i = 0; i < members; i++) {
+		struct member *member = &load.members[i];
+		member->wanted += events;
+		seen.done += member->next > member->wanted; /* already before the command */
+	}
 	load.deadline = crowd_now_us(CLOCK_MONOTONIC) + seconds * 1000000;
 	load.cpu_us = crowd_now_us(CLOCK_PROCESS_CPUTIME_ID);
 	load.expecting = true;
@@ -312,8 +318,8 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5 && argc != 6) {
-		fputs("usage: load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER]\n", stderr);
+	if (argc < 5 || argc > 7) {
+		fputs("usage: load HOST PORT CLIENTS UIDS [RECEIVE_BUFFER [CURSOR]]\n", stderr);
 		return 64;
 	}
 	/* Thousands of ports are free at once when it ends. */
@@ -322,6 +328,7 @@ int main(int argc, char **argv)
 		.receive_buffer = argc > 5 ? atoi(argv[5]) : 0,
 		.reset = true,
 	};
+	load.cursor = argc > 6 ? argv[6] : NULL;
 	load.n = strtoul(argv[3], NULL, 10);
 	load.uids = strtoul(argv[4], NULL, 10);
 	if (!load.n || !load.uids)

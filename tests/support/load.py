@@ -13,10 +13,10 @@ class Lost(Exception):
 class Load:
     """The clients; `connected` is the report of the connecting."""
 
-    def __init__(self, port, clients, uids, *receive_buffer):
+    def __init__(self, port, clients, uids, receive_buffer=0, cursor=None):
         self.process = subprocess.Popen(
             [BUILD / "tests/bench/load", "127.0.0.1",
-             *map(str, (port, clients, uids, *receive_buffer))],
+             *map(str, (port, clients, uids, receive_buffer)), *([cursor] if cursor else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.connected = self._answer()
 

@@ -13,7 +13,9 @@ select set_config(v.name, v.value, false)
     ('idle_in_transaction_session_timeout', '10s'), ('lock_timeout', '5s'),
     ('search_path', 'pg_catalog'), ('TimeZone', 'UTC'), ('jit', 'off'),
     -- Plans are made once, when the journal may be empty, and must suit a large one.
-    ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off')
+    ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'),
+    -- A bitmap of a range holds all of it, although few of its rows are read.
+    ('enable_bitmapscan', 'off')
 \endif
     ) v(name, value)
  where exists (select from pg_catalog.pg_settings s where lower(s.name) = lower(v.name));
