@@ -106,7 +106,7 @@ void client_send_hello(struct client *client, const char *cursor, bool resumed)
 	if (client->hello_sent)
 		return;
 	struct block *block = control_block(
-		client, message_hello(client->user->uid, cursor, resumed, PGCAST_VERSION));
+		client, message_hello(client->audience->user->uid, cursor, resumed, PGCAST_VERSION));
 	reader_prepend(&client->reader, block);
 	block_unref(&block);
 	client->hello_sent = true;
@@ -152,11 +152,13 @@ static void leave_audience(struct client *client)
 	struct audience *audience = client->audience;
 	if (!audience)
 		return;
+	struct user *user = audience->user;
 	client->audience = NULL;
 	list_remove(&client->of_audience);
 	reader_finish(&client->reader);
 	if (list_empty(&audience->members))
 		audience_release(&audience);
+	users_release(client->hub->users, &user);
 }
 
 void init_request_destroy(struct init_request **request)

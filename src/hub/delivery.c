@@ -279,7 +279,7 @@ static void fall_behind(struct client *client)
 	metric_add(METRIC_FALLEN_BEHIND, 1);
 	window_rewind(&rest, hub->history);
 	struct audience *to =
-		audience_get(client->user, audience->protocol, audience->types, &rest);
+		audience_get(audience->user, audience->protocol, audience->types, &rest);
 	window_clear(&rest);
 	hub_add_catchup(hub, to);
 	reader_move(&client->reader, &to->stream);

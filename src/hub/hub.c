@@ -109,10 +109,11 @@ static struct audience *audience_from_now(
 static void start_client(struct client *client, const struct client_config *config)
 {
 	struct hub *hub = client->hub;
+	struct user *user = users_acquire(hub->users, config->uid);
 	bool resumes = config->since && cursor_is_wellformed(config->since);
 	client->hello_sent = !config->protocol->control;
-	client_set_audience(client, resumes ? audience_from_cursor(hub, client->user, config)
-					    : audience_from_now(hub, client->user, config));
+	client_set_audience(client, resumes ? audience_from_cursor(hub, user, config)
+					    : audience_from_now(hub, user, config));
 	reader_attach(&client->reader, &client->audience->stream);
 	if (!audience_is_live(client->audience))
 		hub_want_turn(hub);
@@ -144,7 +145,6 @@ struct client *hub_join(struct hub *hub, const struct client_config *config,
 	client->transport = transport;
 	client->conn = conn;
 	client_note_progress(client);
-	client->user = users_acquire(hub->users, config->uid);
 	list_init(&client->of_audience);
 	list_append(&hub->clients, &client->of_hub);
 	hub->n_clients++;
@@ -167,7 +167,6 @@ void client_gone(struct client **client)
 	list_remove(&old->of_hub);
 	hub->n_clients--;
 	hub->n_by_protocol[old->protocol]--;
-	users_release(hub->users, &old->user);
 	update_metrics(hub);
 	free(old);
 }

@@ -44,7 +44,7 @@ void init_plan(struct hub *hub)
 		struct client *client = request->client;
 		if (!audience_is_live(client->audience) || client_is_full(client))
 			continue;
-		size_t i = find_query(hub, client->user, request->type);
+		size_t i = find_query(hub, client->audience->user, request->type);
 		if (i == MAX_INIT_QUERIES) {
 			hub->turn_wanted = true;
 			return;

@@ -14,7 +14,6 @@ struct client {
 	struct list of_hub;
 	struct list of_audience;
 	struct hub *hub;
-	struct user *user;
 	struct audience *audience; /* NULL once we closed it */
 	struct reader reader;
 	const struct transport *transport;
