@@ -131,6 +131,8 @@ void init_abort(struct hub *hub)
 	if (hub->plan.n_init_queries != 1 || ++hub->init_aborts < 2)
 		return;
 	hub->init_aborts = 0;
+	/* An answer may have arrived, but not the events before it. */
+	encoded_clear(&hub->init_results[0].message);
 	hub->init_results[0].error = "timeout";
 	init_answer(hub);
 }

@@ -77,6 +77,22 @@ static void test_init_is_answered_after_an_aborted_turn(void **state)
 	assert_received(&a, "I log 0", NULL);
 }
 
+/* The answer arrived, but the turn did not end: its events are missing. */
+static void test_init_refused_after_aborted_turns_comes_without_their_answer(void **state)
+{
+	join_v1(&a);
+	fake_conn_send(&a, INIT_LOG);
+	for (int i = 0; i < 2; i++) {
+		struct position *to = position_create("1.0.0.5", "1.0.0.5");
+		hub_turn_plan(hub);
+		hub_turn_begin(hub, to);
+		hub_turn_init(hub, 0, "I log 5 u1", 10, NULL);
+		hub_turn_abort(hub);
+		position_unref(&to);
+	}
+	assert_received(&a, ERROR("timeout"), NULL);
+}
+
 static void test_init_beyond_the_queries_of_a_turn_is_answered_by_the_next(void **state)
 {
 	static struct fake_conn many[MAX_INIT_QUERIES + 50];
@@ -116,6 +132,7 @@ int main(void)
 		TEST(test_init_of_an_unknown_type_is_an_error),
 		TEST(test_init_during_a_turn_is_answered_by_the_next),
 		TEST(test_init_is_answered_after_an_aborted_turn),
+		TEST(test_init_refused_after_aborted_turns_comes_without_their_answer),
 		TEST(test_init_beyond_the_queries_of_a_turn_is_answered_by_the_next),
 		TEST(test_init_beyond_the_limit_of_a_client_is_refused),
 	};
