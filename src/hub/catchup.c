@@ -12,6 +12,8 @@
 #define MAX_PAGE_BUDGET 16384
 #define MAX_PAGE_EVENTS 4096
 #define MIN_PAGE_EVENTS 8
+/* Below, a long turn is not due to the events; only a turn that broke off asks for less. */
+#define MIN_PAGE_BUDGET 1024
 #define TURN_PAGE_BYTES (8u << 20)
 #define MIN_PAGE_BYTES (64u << 10)
 /* A turn with so many pages is followed by a pause in reading pages, of so many ms at most. */
@@ -89,7 +91,7 @@ static void adapt_budgets(struct hub *hub)
 	uint64_t long_turn = many ? LONG_TURN_MANY : LONG_TURN;
 	if (many)
 		hub->pages_from_ms = now + (took < MAX_PAUSE ? took : MAX_PAUSE);
-	if (hub->plan.n_pages && took > long_turn && hub->page_budget > MIN_PAGE_EVENTS)
+	if (hub->plan.n_pages && took > long_turn && hub->page_budget > MIN_PAGE_BUDGET)
 		hub->page_budget /= 2;
 	else if (hub->plan.n_pages && took < long_turn / 3 && hub->page_budget < MAX_PAGE_BUDGET)
 		hub->page_budget *= 2;
