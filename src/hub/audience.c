@@ -92,13 +92,33 @@ void audience_release_if_idle(struct audience *audience)
 		audience_release(&audience);
 }
 
-bool types_include(const char *types, const char *type)
+/* Where a comma-separated list has the type; NULL: nowhere. */
+static const char *find_type(const char *list, const char *type)
 {
 	size_t len = strlen(type);
-	for (const char *p = types; p; p = strchr(p, ',')) {
+	for (const char *p = list; p; p = strchr(p, ',')) {
 		p += *p == ',';
 		if (!strncmp(p, type, len) && (p[len] == ',' || !p[len]))
-			return true;
+			return p;
 	}
-	return !types;
+	return NULL;
+}
+
+bool types_include(const char *types, const char *type)
+{
+	if (!types)
+		return true;
+	bool listed = find_type(types, type);
+	return *types == ',' ? !listed : listed;
+}
+
+char *types_without(const char *types, const char *type)
+{
+	if (!types_include(types, type))
+		return xstrdup(types);
+	if (!types || *types == ',')
+		return xasprintf("%s,%s", types ? types : "", type);
+	/* The last list that is left may be empty: no types. */
+	const char *at = find_type(types, type), *rest = at + strlen(type);
+	return xasprintf("%.*s%s", (int)(at - types), types, rest + (*rest == ','));
 }

@@ -16,7 +16,7 @@ struct audience {
 	struct list of_user; /* in user.audiences */
 	struct list members; /* of client.of_audience */
 	struct user *user;
-	char *types; /* comma-separated; NULL: all */
+	char *types; /* comma-separated; NULL: all; with a comma in front: all but these */
 	struct stream stream;
 	struct batch *batch;	 /* NULL: nothing is pending */
 	struct catchup *catchup; /* NULL: live */
@@ -52,5 +52,7 @@ void audience_release(struct audience **audience);
 /* Frees it if it has neither members nor anything pending. */
 void audience_release_if_idle(struct audience *audience);
 bool same_types(const char *a, const char *b);
-/* True when a list of types (NULL: all) has the type. */
+/* True when the types of an audience have the type. */
 bool types_include(const char *types, const char *type);
+/* The types without one of them, to be freed by the caller. */
+char *types_without(const char *types, const char *type);

@@ -106,7 +106,8 @@ void client_send_hello(struct client *client, const char *cursor, bool resumed)
 	if (client->hello_sent)
 		return;
 	struct block *block = control_block(
-		client, message_hello(client->audience->user->uid, cursor, resumed, PGCAST_VERSION));
+		client, message_hello(client->audience->user->uid, client->audience->types, cursor,
+				resumed, PGCAST_VERSION));
 	reader_prepend(&client->reader, block);
 	block_unref(&block);
 	client->hello_sent = true;
@@ -129,6 +130,12 @@ void client_send_ack(struct client *client, const char *ref)
 {
 	if (takes_control(client))
 		send_block(client, control_block(client, message_ack(ref)));
+}
+
+void client_send_text(struct client *client, const char *text)
+{
+	if (client->audience && !client_is_full(client))
+		send_block(client, client->audience->protocol->message(text, strlen(text)));
 }
 
 void client_send_error(struct client *client, const char *code, const char *text, const char *ref)
@@ -178,8 +185,21 @@ void init_request_destroy(struct init_request **request)
 	free(old);
 }
 
-static void drop_init_requests(struct client *client)
+void stop_destroy(struct stop **stop)
 {
+	list_remove(&(*stop)->of_hub);
+	free((*stop)->type);
+	free(*stop);
+	*stop = NULL;
+}
+
+static void drop_requests(struct client *client)
+{
+	list_for_each_safe (it, &client->hub->stops) {
+		struct stop *stop = LIST_OF(it, struct stop, of_hub);
+		if (stop->client == client)
+			stop_destroy(&stop);
+	}
 	for (struct init_request *it = client->init_requests, *next; it; it = next) {
 		next = it->next;
 		init_request_destroy(&it);
@@ -191,7 +211,7 @@ void client_close(struct client *client, uint16_t code, const char *reason)
 	if (!client->audience)
 		return;
 	leave_audience(client);
-	drop_init_requests(client);
+	drop_requests(client);
 	client->transport->close(client->conn, code, reason);
 }
 
@@ -199,5 +219,5 @@ void client_finish(struct client *client)
 {
 	set_awaits_wake(client, false);
 	leave_audience(client);
-	drop_init_requests(client);
+	drop_requests(client);
 }

@@ -7,39 +7,36 @@
 #include "metrics.h"
 #include "state.h"
 
-/* Requests of one client that wait for an answer. */
-#define MAX_INIT_REQUESTS 32
-
-static bool is_requested(const struct client *client, const char *type)
-{
-	for (const struct init_request *it = client->init_requests; it; it = it->next)
-		if (!strcmp(it->type, type))
-			return true;
-	return false;
-}
-
 static void command_init(struct client *client, const struct message *message)
 {
-	if (!message->type) {
+	if (message->types)
+		init_request(client, message->types, message->ref);
+	else
 		client_send_error(client, "bad_message", "init needs a type", message->ref);
+}
+
+/* A comma-separated list becomes one stop each. */
+static void command_stop(struct client *client, const struct message *message)
+{
+	if (!message->types) {
+		client_send_error(client, "bad_message", "stop needs a type", message->ref);
 		return;
 	}
-	if (client->n_init_requests >= MAX_INIT_REQUESTS) {
-		client_send_error(client, "too_many_requests",
-			"too many requests are waiting for an answer", message->ref);
-		return;
+	for (const char *p = message->types, *end; p; p = *end ? end + 1 : NULL) {
+		end = p + strcspn(p, ",");
+		char *type = xstrndup(p, (size_t)(end - p));
+		stop_type(client, type);
+		free(type);
 	}
-	if (is_requested(client, message->type) && !message->ref)
-		return;
-	struct init_request *request = xcalloc(1, sizeof(*request));
-	request->client = client;
-	request->type = xstrdup(message->type);
-	request->ref = message->ref ? xstrdup(message->ref) : NULL;
-	request->next = client->init_requests;
-	client->init_requests = request;
-	list_append(&client->hub->init_requests, &request->of_hub);
-	client->n_init_requests++;
-	hub_want_turn(client->hub);
+	if (message->ref)
+		client_send_ack(client, message->ref);
+}
+
+static void command_ping(struct client *client, const struct message *message)
+{
+	char *pong = message_pong(message->ref);
+	client_send_text(client, pong);
+	free(pong);
 }
 
 static void command_unknown(struct client *client, const struct message *message)
@@ -61,6 +58,11 @@ void client_received(struct client *client, const char *text, size_t len)
 	if (!client->audience)
 		return;
 	metric_add(METRIC_MESSAGES, 1);
+	/* Several client libraries send this text to keep a connection alive. */
+	if (len == strlen("ping") && memcmp(text, "ping", len) == 0) {
+		client_send_text(client, "pong");
+		return;
+	}
 	if (!message_parse(&message, text, len, &error)) {
 		client_send_error(client, "bad_message", error, NULL);
 		return;

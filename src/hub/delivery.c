@@ -267,23 +267,56 @@ void delivery_send_idle_cursors(struct hub *hub)
 
 /* ---- writing ---- */
 
-static void fall_behind(struct client *client)
+/* A client that has abandoned its stream catches up with a window. */
+static void catch_up(struct client *client, const char *types, struct window *window)
 {
 	struct audience *audience = client->audience;
 	struct hub *hub = client->hub;
+	window_rewind(window, hub->history);
+	struct audience *to = audience_get(audience->user, audience->protocol, types, window);
+	window_clear(window);
+	hub_add_catchup(hub, to);
+	reader_move(&client->reader, &to->stream);
+	client_set_audience(client, to);
+}
+
+static void fall_behind(struct client *client)
+{
+	struct audience *audience = client->audience;
 	struct window rest = {0};
 	if (!reader_abandon(&client->reader, &rest)) {
 		reader_move(&client->reader, &audience->stream);
 		return;
 	}
 	metric_add(METRIC_FALLEN_BEHIND, 1);
-	window_rewind(&rest, hub->history);
-	struct audience *to =
-		audience_get(audience->user, audience->protocol, audience->types, &rest);
-	window_clear(&rest);
-	hub_add_catchup(hub, to);
-	reader_move(&client->reader, &to->stream);
-	client_set_audience(client, to);
+	catch_up(client, audience->types, &rest);
+}
+
+/* A page verifies the position of its window, for the members of one audience. */
+static void unshare_unverified(struct window *window)
+{
+	struct position *shared = window->from;
+	if (!shared->unverified)
+		return;
+	window->from = position_create(shared->text, shared->cursor);
+	window->from->unverified = true;
+	window->from->history = shared->history;
+	position_unref(&shared);
+}
+
+void delivery_change_types(struct client *client, const char *types)
+{
+	struct audience *audience = client->audience;
+	struct hub *hub = client->hub;
+	struct window rest = {0};
+	if (!reader_abandon(&client->reader, &rest))
+		rest = window_copy(audience_is_live(audience)
+					   ? &(struct window){.from = hub->position}
+					   : &audience->catchup->window);
+	unshare_unverified(&rest);
+	catch_up(client, types, &rest);
+	audience_release_if_idle(audience);
+	hub_want_turn(hub);
 }
 
 void delivery_write_client(struct client *client)

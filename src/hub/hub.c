@@ -19,6 +19,7 @@ struct hub *hub_create(const struct settings *settings)
 	list_init(&hub->clients);
 	list_init(&hub->catching_up);
 	list_init(&hub->init_requests);
+	list_init(&hub->stops);
 	list_init(&hub->dirty);
 	list_init(&hub->unwritten);
 	return hub;
@@ -117,6 +118,8 @@ static void start_client(struct client *client, const struct client_config *conf
 	reader_attach(&client->reader, &client->audience->stream);
 	if (!audience_is_live(client->audience))
 		hub_want_turn(hub);
+	if (config->init)
+		init_request(client, config->init, NULL);
 	if (resumes || !*hub->position->text)
 		return; /* the turn sends hello */
 	client_send_hello(client, hub->position->cursor, false);
@@ -152,7 +155,11 @@ struct client *hub_join(struct hub *hub, const struct client_config *config,
 	hub->n_by_protocol[client->protocol]++;
 	metric_add(METRIC_JOINS, 1);
 	update_metrics(hub);
-	start_client(client, config);
+	/* A comma in front would exclude types: see struct audience. */
+	struct client_config included = *config;
+	if (config->types)
+		included.types += strspn(config->types, ",");
+	start_client(client, &included);
 	return client;
 }
 

@@ -54,6 +54,7 @@ struct client_config {
 	const char *uid;
 	const char *types; /* comma-separated; NULL: all */
 	const char *since; /* a cursor; NULL: from now on */
+	const char *init;  /* types to be answered as the command init does; NULL: none */
 	const struct protocol *protocol;
 };
 

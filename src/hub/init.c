@@ -1,12 +1,66 @@
 /* Answers to init: requested by clients, read in a turn once for all clients of a uid, and inserted
  * into the stream of each where that turn ends. */
+#include <stdlib.h>
+
+#include "alloc.h"
 #include "clock.h"
 #include "state.h"
+
+/* Requests of one client that wait for an answer. */
+#define MAX_INIT_REQUESTS 32
 
 /* Init queries of a turn at first; then as many as take so many milliseconds. */
 #define FIRST_INIT_BUDGET 8
 #define LONG_TURN 100
 #define SHORT_TURN 30
+
+static bool is_requested(const struct client *client, const char *type)
+{
+	for (const struct init_request *it = client->init_requests; it; it = it->next)
+		if (!strcmp(it->type, type))
+			return true;
+	return false;
+}
+
+static void add_request(struct client *client, char *type, const char *ref, bool ack)
+{
+	struct init_request *request = xcalloc(1, sizeof(*request));
+	request->client = client;
+	request->type = type;
+	request->ref = ref ? xstrdup(ref) : NULL;
+	request->ack = ack;
+	request->next = client->init_requests;
+	client->init_requests = request;
+	list_append(&client->hub->init_requests, &request->of_hub);
+	client->n_init_requests++;
+	hub_want_turn(client->hub);
+}
+
+void init_request(struct client *client, const char *types, const char *ref)
+{
+	for (const char *p = types, *end; p; p = *end ? end + 1 : NULL) {
+		end = p + strcspn(p, ",");
+		if (client->n_init_requests >= MAX_INIT_REQUESTS) {
+			client_send_error(client, "too_many_requests",
+				"too many requests are waiting for an answer", ref);
+			return;
+		}
+		char *type = xstrndup(p, (size_t)(end - p));
+		if (ref || !is_requested(client, type))
+			add_request(client, type, ref, !*end);
+		else
+			free(type);
+	}
+}
+
+void init_stop(struct client *client, const char *type)
+{
+	for (struct init_request *it = client->init_requests, *next; it; it = next) {
+		next = it->next;
+		if (!strcmp(it->type, type))
+			init_request_destroy(&it);
+	}
+}
 
 /* The number of the query for a user's type in this turn, added when there is none;
  * MAX_INIT_QUERIES when there is no room. */
@@ -83,7 +137,7 @@ static void answer_request(struct hub *hub, struct init_request *request)
 	struct block *block = result->message.blocks[client->audience->protocol->encoding];
 	if (block) {
 		client_insert(client, block);
-		if (request->ref)
+		if (request->ref && request->ack)
 			client_send_ack(client, request->ref);
 	} else if (!result->error) {
 		hub->turn_wanted = true;

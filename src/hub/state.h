@@ -1,5 +1,5 @@
 /* The state that the files of the hub share. Calls point down this list: hub.c, turn.c and
- * commands.c (entry points); catchup.c and init.c (the queries of a turn for some clients);
+ * commands.c (entry points); catchup.c, init.c and stop.c (some clients);
  * delivery.c (appending and writing for all of them); client.c (one of them); audience.c, batch.c,
  * users.c. */
 #pragma once
@@ -32,7 +32,15 @@ struct init_request {
 	struct client *client;
 	char *type;
 	char *ref;    /* NULL: none */
+	bool ack;     /* an acknowledgement follows the answer */
 	size_t query; /* index in this turn's plan + 1; 0: not in this turn */
+};
+
+/* A client's command stop, which waits for the end of a turn. */
+struct stop {
+	struct list of_hub;
+	struct client *client;
+	char *type;
 };
 
 /* Limits of the queries of a turn besides the pull; the rest waits for the next turn. */
@@ -79,6 +87,7 @@ struct hub {
 	size_t init_budget;	 /* init queries, as the last turns took time */
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;
+	struct list stops;
 
 	struct list unwritten; /* batch.of_unwritten */
 
@@ -118,6 +127,8 @@ void client_send_hello(struct client *client, const char *cursor, bool resumed);
 void client_send_cursor(struct client *client, const char *cursor);
 void client_send_reset(struct client *client, const char *reason);
 void client_send_ack(struct client *client, const char *ref);
+/* JSON or text, to any client. */
+void client_send_text(struct client *client, const char *text);
 void client_send_error(struct client *client, const char *code, const char *text, const char *ref);
 /* Makes it a member of another audience of its user; its reader is moved by the caller. */
 void client_set_audience(struct client *client, struct audience *audience);
@@ -126,6 +137,7 @@ void client_close(struct client *client, uint16_t code, const char *reason);
 /* Releases everything that it has from the hub. */
 void client_finish(struct client *client);
 void init_request_destroy(struct init_request **request);
+void stop_destroy(struct stop **stop);
 
 /* delivery.c */
 
@@ -143,6 +155,8 @@ void delivery_append_pages_if_large(struct hub *hub);
 void delivery_write(struct hub *hub);
 /* Writes to one client; lets it catch up from the journal when it is full then. */
 void delivery_write_client(struct client *client);
+/* Continues with other types behind everything that the client was given, between turns. */
+void delivery_change_types(struct client *client, const char *types);
 /* Sends a cursor to live audiences that had no event since their last one. */
 void delivery_send_idle_cursors(struct hub *hub);
 
@@ -155,8 +169,19 @@ void catchup_clear(struct hub *hub);
 /* The turn broke off: asks for less. */
 void catchup_abort(struct hub *hub);
 
+/* stop.c */
+
+/* Sends a client no more of a type, at the latest from the end of this turn on. */
+void stop_type(struct client *client, const char *type);
+/* Those that came during the turn. */
+void stop_apply(struct hub *hub);
+
 /* init.c */
 
+/* Requests answers for comma-separated types; the last one is acknowledged. */
+void init_request(struct client *client, const char *types, const char *ref);
+/* Drops a client's requests for a type. */
+void init_stop(struct client *client, const char *type);
 void init_plan(struct hub *hub);
 void init_answer(struct hub *hub);
 void init_clear(struct hub *hub);

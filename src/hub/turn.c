@@ -90,6 +90,7 @@ void hub_turn_end(struct hub *hub)
 	init_answer(hub);
 	hub->init_aborts = 0;
 	clear_turn(hub);
+	stop_apply(hub);
 	ask_again(hub);
 }
 
@@ -109,4 +110,5 @@ void hub_turn_abort(struct hub *hub)
 	catchup_abort(hub);
 	init_abort(hub);
 	clear_turn(hub);
+	stop_apply(hub);
 }

@@ -445,6 +445,7 @@ void conn_join(struct conn *conn, const struct handshake *handshake)
 	struct client_config config = {
 		.types = handshake->types,
 		.since = handshake->since,
+		.init = handshake->init,
 		.protocol = &protocols[conn->protocol],
 	};
 	struct refusal refusal;

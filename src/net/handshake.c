@@ -25,7 +25,7 @@ void handshake_parameter(struct handshake *handshake, const char *pair, size_t l
 		const char *name;
 		char **to;
 	} ours[] = {{"uid", &handshake->uid}, {"types", &handshake->types},
-		{"since", &handshake->since}};
+		{"since", &handshake->since}, {"init", &handshake->init}};
 	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
 		if (strlen(ours[i].name) == name && memcmp(ours[i].name, pair, name) == 0)
 			take(handshake, ours[i].to, equals + 1, len - name - 1);
@@ -36,5 +36,6 @@ void handshake_clear(struct handshake *handshake)
 	free(handshake->uid);
 	free(handshake->types);
 	free(handshake->since);
+	free(handshake->init);
 	*handshake = (struct handshake){0};
 }

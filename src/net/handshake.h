@@ -6,7 +6,7 @@
 
 /* All zero before the first parameter; NULL: absent. */
 struct handshake {
-	char *uid, *types, *since;
+	char *uid, *types, *since, *init;
 	bool malformed; /* a value has a NUL or is not UTF-8 */
 };
 

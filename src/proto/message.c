@@ -119,9 +119,48 @@ static enum command command_of(const char *name)
 	return (enum command)i;
 }
 
+/* The strings of an array, comma-separated; NULL when it is something else, or a string has a
+ * comma. */
+static char *join_strings(json_object *array)
+{
+	if (!json_object_is_type(array, json_type_array) || !json_object_array_length(array))
+		return NULL;
+	char *joined = NULL;
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		json_object *value = json_object_array_get_idx(array, i);
+		const char *text = json_object_get_string(value);
+		if (!json_object_is_type(value, json_type_string) || strchr(text, ',') ||
+			strlen(text) != (size_t)json_object_get_string_len(value)) {
+			free(joined);
+			return NULL;
+		}
+		char *longer = joined ? xasprintf("%s,%s", joined, text) : xstrdup(text);
+		free(joined);
+		joined = longer;
+	}
+	return joined;
+}
+
+/* "type", or "types". */
+static bool read_types(struct message *message, json_object *object, const char **error)
+{
+	json_object *value;
+	if (json_object_object_get_ex(object, "type", &value)) {
+		message->types = member_string(object, "type");
+		*error = "\"type\" must be a string";
+		return message->types;
+	}
+	if (json_object_object_get_ex(object, "types", &value)) {
+		message->types = join_strings(value);
+		*error = "\"types\" must be an array of strings without commas";
+		return message->types;
+	}
+	return true;
+}
+
 static bool read_message(struct message *message, json_object *object, const char **error)
 {
-	json_object *ignored, *ref;
+	json_object *ref;
 	char *cmd = member_string(object, "cmd");
 	if (!cmd) {
 		*error = "\"cmd\" must be a string";
@@ -129,11 +168,8 @@ static bool read_message(struct message *message, json_object *object, const cha
 	}
 	message->command = command_of(cmd);
 	free(cmd);
-	message->type = member_string(object, "type");
-	if (!message->type && json_object_object_get_ex(object, "type", &ignored)) {
-		*error = "\"type\" must be a string";
+	if (!read_types(message, object, error))
 		return false;
-	}
 	if (json_object_object_get_ex(object, "ref", &ref))
 		message->ref = to_text(ref);
 	return true;
@@ -154,7 +190,7 @@ bool message_parse(struct message *message, const char *text, size_t len, const 
 
 void message_clear(struct message *message)
 {
-	free(message->type);
+	free(message->types);
 	free(message->ref);
 	*message = (struct message){.command = COMMAND_UNKNOWN};
 }
@@ -189,10 +225,25 @@ static char *finish(json_object *object)
 	return text;
 }
 
-char *message_hello(const char *uid, const char *cursor, bool resumed, const char *version)
+static json_object *split(const char *types)
+{
+	json_object *array = json_object_new_array();
+	for (const char *p = types; *p;) {
+		size_t len = strcspn(p, ",");
+		if (len)
+			json_object_array_add(array, json_object_new_string_len(p, (int)len));
+		p += len;
+		p += *p == ',';
+	}
+	return array;
+}
+
+char *message_hello(
+	const char *uid, const char *types, const char *cursor, bool resumed, const char *version)
 {
 	json_object *object = control("hello");
 	add_text(object, "uid", uid);
+	json_object_object_add(object, "types", types && *types != ',' ? split(types) : NULL);
 	add_text(object, "cursor", cursor);
 	json_object_object_add(object, "resumed", json_object_new_boolean(resumed));
 	add_text(object, "version", version);
@@ -223,12 +274,22 @@ char *message_error(const char *code, const char *text, const char *ref)
 	return finish(object);
 }
 
-char *message_ack(const char *ref)
+static char *reply(const char *op, const char *ref)
 {
-	json_object *object = control("ack");
+	json_object *object = control(op);
 	if (ref)
 		add_json(object, "ref", ref);
 	return finish(object);
+}
+
+char *message_ack(const char *ref)
+{
+	return reply("ack", ref);
+}
+
+char *message_pong(const char *ref)
+{
+	return reply("pong", ref);
 }
 
 /* The uid as text; a number keeps the digits of the payload. */

@@ -15,8 +15,8 @@ enum command {
 /* A message from a client. */
 struct message {
 	enum command command;
-	char *type; /* NULL: absent */
-	char *ref;  /* JSON text; NULL: absent */
+	char *types; /* "type" or "types", comma-separated; NULL: absent */
+	char *ref;   /* JSON text; NULL: absent */
 };
 
 /* Reads a message. False unless it is a JSON object with a string "cmd"; *error says why (static
@@ -24,12 +24,15 @@ struct message {
 bool message_parse(struct message *message, const char *text, size_t len, const char **error);
 void message_clear(struct message *message);
 
-/* Control messages; the caller frees the text. ref is JSON text, or NULL. */
-char *message_hello(const char *uid, const char *cursor, bool resumed, const char *version);
+/* Control messages; the caller frees the text. ref is JSON text, or NULL; types are
+ * comma-separated, NULL: all. */
+char *message_hello(
+	const char *uid, const char *types, const char *cursor, bool resumed, const char *version);
 char *message_cursor(const char *cursor);
 char *message_reset(const char *reason);
 char *message_error(const char *code, const char *text, const char *ref);
 char *message_ack(const char *ref);
+char *message_pong(const char *ref);
 
 /* A NOTIFY payload of a passed-through channel: {"uid":"u1", ...}. Returns the message for the
  * clients of *uid (type: the channel, op: publish, data: the payload), both freed by the caller;

@@ -94,3 +94,42 @@ async def test_join_during_writes_receives_all_later_commits(bridge, database):
         got = [message["id"] for message in client.seen]
         assert len(got) == len(set(got))
         assert set(due) <= set(got)
+
+
+async def test_init_of_the_handshake_is_answered_before_later_changes(bridge, database):
+    database.execute("insert into log(uid, detail) values ('u1', '1')")
+    bridge.settle(database)
+    async with bridge.client(init="log,nothing", v1=True) as client:
+        assert (await client.until(lambda m: m["op"] == "init"))[-1]["data"][0]["detail"] == 1
+        assert (await client.until(lambda m: m["op"] == "error"))[-1]["code"] == "unknown_type"
+        database.execute("insert into log(uid, detail) values ('u1', '2')")
+        assert (await client.until(lambda m: m["op"] == "insert"))[-1]["data"]["detail"] == 2
+
+
+async def test_init_of_several_types(bridge, database):
+    database.execute("create table note(uid text, text text)", "select pgcast.watch('note')")
+    async with bridge.client(v1=True) as client:
+        await client.send({"cmd": "init", "types": ["note", "log"], "ref": 1})
+        got = await client.until(lambda message: message["op"] == "ack")
+        assert [m["type"] for m in got if m["op"] == "init"] == ["note", "log"]
+
+
+async def test_stop_during_writes_leaves_other_types_whole(bridge, database):
+    """Four clients stop one of two types at different moments; of the other, none is missing."""
+    database.execute("create table note(id serial, uid text)", "select pgcast.watch('note')")
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(bridge.client(v1=True)) for _ in range(4)]
+        for n in range(200):
+            database.execute("insert into log(uid) values ('u1')",
+                             "insert into note(uid) values ('u1')")
+            if n % 50 == 25:
+                await clients[n // 50].send({"cmd": "stop", "type": "log", "ref": n})
+        bridge.settle(database)
+        database.execute("insert into log(uid) values ('u1')")
+        for number, client in enumerate(clients):
+            got = await client.before_marker(database)
+            assert {"ack", "insert"} <= {message["op"] for message in client.seen}
+            assert [m["data"]["id"] for m in got if m["type"] == "note"] == list(range(1, 201))
+            seen = [m["data"]["id"] for m in got if m["type"] == "log"]
+            assert seen == list(range(1, len(seen) + 1))
+            assert 50 * number + 25 <= len(seen) <= 200

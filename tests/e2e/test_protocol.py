@@ -67,6 +67,24 @@ async def test_v1_acknowledges_ref(bridge):
     assert [message["data"] for message in messages if message["op"] == "init"] == [[]]
 
 
+async def test_v1_hello_names_the_types(bridge):
+    for types, named in (None, None), ("log,chat", ["log", "chat"]), ("", []):
+        async with bridge.client("u1", v1=True, types=types) as client:
+            assert client.hello["types"] == named
+
+
+async def test_ping_is_answered_in_kind(bridge):
+    for v1 in False, True:
+        async with bridge.client(v1=v1) as client:
+            await client.send("ping")
+            while (text := await asyncio.wait_for(client.socket.recv(), TIMEOUT)) != "pong":
+                assert json.loads(text)["op"] == "cursor"
+            await client.send({"cmd": "ping", "ref": 1})
+            pong = (await client.until(lambda message: message["op"] != "cursor"))[-1]
+            assert pong == {"type": "pgcast", "op": "pong", "ref": 1}
+    assert bridge.metrics()["pgcast_bad_messages_total"] == 0
+
+
 async def test_subprotocol_pgcast_v1_is_selected(bridge):
     offered = ["bearer.abc", "pgcast.v1", "other"]
     async with websockets.connect(bridge.url("u1"), subprotocols=offered) as socket:

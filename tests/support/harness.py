@@ -383,13 +383,13 @@ class Bridge:
         return f"ws://{self.address}/?{urllib.parse.urlencode(words)}"
 
     @contextlib.asynccontextmanager
-    async def client(self, uid="u1", v1=False, types=None, since=None, **options):
+    async def client(self, uid="u1", v1=False, types=None, since=None, init=None, **options):
         """A connected client; on pgcast.v1 it has received its hello."""
         options = {"max_size": None, "max_queue": None, "compression": None,
                    "ping_interval": None} | options
         if v1:
             options["subprotocols"] = ["pgcast.v1"]
-        url = self.url(uid, types=types, since=since)
+        url = self.url(uid, types=types, since=since, init=init)
         async with websockets.connect(url, **options) as socket:
             client = Client(socket, uid)
             if v1:

@@ -12,12 +12,14 @@
 /* The beginnings of control messages to u1; position: its number, as a string. */
 #define CONTROL(op, rest) "{\"type\":\"pgcast\",\"op\":\"" op "\"," rest
 #define HELLO(position, resumed)                                                                   \
-	CONTROL("hello", "\"uid\":\"u1\",\"cursor\":\"1.0.0." position "\",\"resumed\":" resumed)
+	CONTROL("hello", "\"uid\":\"u1\",\"types\":null,\"cursor\":\"1.0.0." position              \
+			 "\",\"resumed\":" resumed)
 #define CURSOR(position) CONTROL("cursor", "\"cursor\":\"1.0.0." position "\"}")
 #define RESET(reason) CONTROL("reset", "\"reason\":\"" reason "\"}")
 #define ERROR(code) CONTROL("error", "\"code\":\"" code "\"")
 #define ACK(ref) CONTROL("ack", "\"ref\":" ref "}")
 
+#define STOP_LOG "{\"cmd\":\"stop\",\"type\":\"log\"}"
 #define INIT_LOG "{\"cmd\":\"init\",\"type\":\"log\"}"
 
 extern struct settings settings;

@@ -60,7 +60,9 @@ static void test_audience_wants_whole_type_names(void **state)
 		{"blog,log_week", "log", false},
 		{"a,b,c", "b", true},
 		{"a,b,c", "d", false},
-		{",a", "a", true},
+		{",a", "a", false},
+		{",a,b", "b", false},
+		{",a,b", "c", true},
 		{"a,,b", "b", true},
 	};
 	for (size_t i = 0; i < LENGTH(cases); i++) {

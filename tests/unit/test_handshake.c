@@ -16,12 +16,14 @@ static void test_handshake_takes_known_parameters(void **state)
 	take(&handshake, "types=log,chat");
 	take(&handshake, "uid=a=b&c");
 	take(&handshake, "since=");
+	take(&handshake, "init=log");
 	take(&handshake, "uids=x");
 	take(&handshake, "token");
 	assert_false(handshake.malformed);
 	assert_string_equal(handshake.uid, "a=b&c");
 	assert_string_equal(handshake.types, "log,chat");
 	assert_string_equal(handshake.since, "");
+	assert_string_equal(handshake.init, "log");
 	handshake_clear(&handshake);
 	assert_null(handshake.uid);
 }

@@ -1,8 +1,8 @@
 /* Random operations on a hub, checked against the rows of the journal.
  *
- * Clients join, leave, send init, get congested and break; writers commit out of order; turns are
- * aborted. In any case the stream of each client must be the events after its start, each once,
- * with every answer to init and every cursor in its place.
+ * Clients join, leave, send init and stop, get congested and break; writers commit out of order;
+ * turns are aborted. In any case the stream of each client must be the events after its start, each
+ * once, with every answer to init and every cursor in its place.
  *
  * PGCAST_MODEL_SEEDS=first:count replaces the seeds. */
 #include "fake_conn.h"
@@ -37,6 +37,7 @@ static const unsigned rooms[] = {0, 1, 300, 20000, 200000};
 struct peer {
 	struct fake_conn conn;
 	const char *uid, *filter;
+	const char *stopped; /* a type; its events may have come before the command */
 	const struct protocol *protocol;
 	unsigned start;	    /* gets the events of later positions */
 	size_t n_published; /* before it joined */
@@ -180,6 +181,17 @@ static void send_init(void)
 	}
 }
 
+static void send_stop(void)
+{
+	char text[80];
+	struct peer *peer = random_peer();
+	if (!peer || peer->stopped || peer->start == NOT_STARTED)
+		return;
+	peer->stopped = RANDOM_OF(types);
+	snprintf(text, sizeof(text), "{\"cmd\":\"stop\",\"type\":\"%s\"}", peer->stopped);
+	fake_conn_send(&peer->conn, text);
+}
+
 static void write_rows(void)
 {
 	unsigned writer = random_below(MAX_WRITERS);
@@ -269,8 +281,8 @@ static void rewind_history(void)
 }
 
 static void (*const operations[])(void) = {join, join, leave, congest, congest, drain, drain, drain,
-	send_init, write_rows, write_rows, write_rows, commit, publish, rewind_history, step_turn,
-	step_turn, step_turn, step_turn, step_turn, step_turn};
+	send_init, send_stop, write_rows, write_rows, write_rows, commit, publish, rewind_history,
+	step_turn, step_turn, step_turn, step_turn, step_turn, step_turn};
 
 static void operate(void)
 {
@@ -353,6 +365,8 @@ struct check {
 
 static bool wants(const struct peer *peer, const char *type)
 {
+	if (peer->stopped && !strcmp(peer->stopped, type))
+		return false;
 	return !peer->filter || !strcmp(peer->filter, type) ||
 	       (!strcmp(peer->filter, "lo,chat") && strcmp(type, "log") != 0);
 }
@@ -399,6 +413,8 @@ static void check_event(struct check *check, const struct received *message)
 	int64_t id = strtoll(message->head + 2, &rest, 10);
 	assert_true(id > 0 && (size_t)id <= model.journal.n_rows);
 	const struct row *row = &model.journal.rows[id - 1];
+	if (check->peer->stopped && !strcmp(check->peer->stopped, row->type))
+		return;
 	if (check->peer->rewound) {
 		assert_true(is_for(check->peer, row));
 		return;

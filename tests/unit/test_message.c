@@ -24,10 +24,19 @@ static void test_message_init(void **state)
 	struct message message;
 	parse(&message, " {\"cmd\":\"init\",\"type\":\"log\",\"more\":[1,{}],\"ref\":1} ");
 	assert_int_equal(message.command, COMMAND_INIT);
-	assert_string_equal(message.type, "log");
+	assert_string_equal(message.types, "log");
 	assert_string_equal(message.ref, "1");
 	message_clear(&message);
-	assert_null(message.type);
+	assert_null(message.types);
+}
+
+static void test_message_types_are_joined(void **state)
+{
+	struct message message;
+	parse(&message, "{\"cmd\":\"stop\",\"types\":[\"a\",\"b c\",\"\"]}");
+	assert_int_equal(message.command, COMMAND_STOP);
+	assert_string_equal(message.types, "a,b c,");
+	message_clear(&message);
 }
 
 static void test_message_absent_members_are_null(void **state)
@@ -35,7 +44,7 @@ static void test_message_absent_members_are_null(void **state)
 	struct message message;
 	parse(&message, "{\"cmd\":\"dance\"}");
 	assert_int_equal(message.command, COMMAND_UNKNOWN);
-	assert_null(message.type);
+	assert_null(message.types);
 	assert_null(message.ref);
 	message_clear(&message);
 }
@@ -77,6 +86,11 @@ static void test_message_malformed_is_refused(void **state)
 	REFUSE("{\"cmd\":\"init\",\"ref\":1e999}", "out of range");
 	REFUSE("{\"cmd\":\"init\",\"ref\":[123456789012345678901234567890]}", "out of range");
 	REFUSE("{}", "\"cmd\"");
+	REFUSE("{\"cmd\":\"init\",\"types\":\"a\"}", "\"types\"");
+	REFUSE("{\"cmd\":\"init\",\"types\":[]}", "\"types\"");
+	REFUSE("{\"cmd\":\"init\",\"types\":[\"a\",1]}", "\"types\"");
+	REFUSE("{\"cmd\":\"init\",\"types\":[\"a,b\"]}", "\"types\"");
+	REFUSE("{\"cmd\":\"init\",\"types\":[\"a\\u0000\"]}", "\"types\"");
 	REFUSE("{\"cmd\":1}", "\"cmd\"");
 	REFUSE("{\"cmd\":null}", "\"cmd\"");
 	REFUSE("{\"cmd\":\"init\\u0000\"}", "\"cmd\"");
@@ -129,9 +143,12 @@ static void test_message_with_a_changed_byte_is_read_or_refused(void **state)
 
 static void test_control_messages(void **state)
 {
-	ASSERT_TEXT(message_hello("u\"1", "c/1", true, "0.1.0"),
-		"{\"type\":\"pgcast\",\"op\":\"hello\",\"uid\":\"u\\\"1\",\"cursor\":\"c/1\","
-		"\"resumed\":true,\"version\":\"0.1.0\"}");
+	ASSERT_TEXT(message_hello("u\"1", NULL, "c/1", true, "0.1.0"),
+		"{\"type\":\"pgcast\",\"op\":\"hello\",\"uid\":\"u\\\"1\",\"types\":null,"
+		"\"cursor\":\"c/1\",\"resumed\":true,\"version\":\"0.1.0\"}");
+	ASSERT_TEXT(message_hello("u", "a,,b\"", "c", false, "1"),
+		"{\"type\":\"pgcast\",\"op\":\"hello\",\"uid\":\"u\",\"types\":[\"a\",\"b\\\"\"],"
+		"\"cursor\":\"c\",\"resumed\":false,\"version\":\"1\"}");
 	ASSERT_TEXT(
 		message_cursor("c1"), "{\"type\":\"pgcast\",\"op\":\"cursor\",\"cursor\":\"c1\"}");
 	ASSERT_TEXT(message_reset("epoch"),
@@ -140,6 +157,7 @@ static void test_control_messages(void **state)
 		"{\"type\":\"pgcast\",\"op\":\"error\",\"code\":\"bad\",\"message\":\"no\\nway\","
 		"\"ref\":[1]}");
 	ASSERT_TEXT(message_ack(NULL), "{\"type\":\"pgcast\",\"op\":\"ack\"}");
+	ASSERT_TEXT(message_pong("1"), "{\"type\":\"pgcast\",\"op\":\"pong\",\"ref\":1}");
 }
 
 static void check_channel(const char *payload, const char *want_uid, const char *want_data)
@@ -183,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_message_init),
+		cmocka_unit_test(test_message_types_are_joined),
 		cmocka_unit_test(test_message_absent_members_are_null),
 		cmocka_unit_test(test_message_ref_may_be_any_json),
 		cmocka_unit_test(test_message_malformed_is_refused),
