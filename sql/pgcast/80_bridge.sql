@@ -83,6 +83,16 @@ comment on function pgcast.bridge_join() is
 	' and sleeps by holding (lock_asleep, key); see pgcast.constants. Empties a journal that comes from'
 	' another cluster, whose transaction ids mean nothing here. Not on a standby.';
 
+create or replace function pgcast.write_canary() returns bigint
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+	insert into pgcast.event (broadcast, type, op, journal_table)
+	select false, 'pgcast', 'canary', g.current from pgcast.rotation g
+	returning id
+$$;
+comment on function pgcast.write_canary() is
+	'Writes an event for nobody and returns its id: a bridge measures how long it takes to read it';
+
 create or replace function pgcast.grant_bridge(role name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -91,7 +101,7 @@ begin
 	execute format('grant select on pgcast.event, pgcast.meta, pgcast.rotation, pgcast.watched to %I',
 		role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
-		' pgcast.init(text, text), pgcast.prune(interval) to %I', role);
+		' pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
 end
 $$;
 comment on function pgcast.grant_bridge(name) is

@@ -1,3 +1,17 @@
+-- Bridges call functions that an older version does not have.
+do $bridges$
+declare
+	bridge oid;
+begin
+	for bridge in
+		select a.grantee from pg_proc p, aclexplode(p.proacl) a
+		where p.oid = 'pgcast.prune(interval)'::regprocedure and a.grantee <> p.proowner
+	loop
+		perform pgcast.grant_bridge(pg_get_userbyid(bridge));
+	end loop;
+end
+$bridges$;
+
 -- Roles that may use the schema may ask for its version, and bridges call the others.
 do $rights$
 declare

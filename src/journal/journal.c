@@ -13,6 +13,7 @@
 
 #include "alloc.h"
 #include "checkpoint.h"
+#include "clock.h"
 #include "journal_sql.h"
 #include "log.h"
 #include "metrics.h"
@@ -43,6 +44,8 @@ struct journal {
 	char *conservative_cursor;   /* for such positions; NULL: unknown */
 	char *completed_xids;	     /* on a standby: known to have ended; NULL: none */
 	size_t n_inits;		     /* answers in this turn so far */
+	int64_t canary_id;	     /* a test event to be read; 0: not written */
+	uint64_t canary_ms;	     /* when the oldest unread one was requested; 0: none */
 };
 
 static void replace(char **text, const char *by)
@@ -189,6 +192,19 @@ static struct event event_of(const struct row *row)
 	return event;
 }
 
+/* The canary of any bridge. */
+static bool is_canary(const struct event *event)
+{
+	return !event->uid && !event->broadcast && strcmp(event->type, "pgcast") == 0;
+}
+
+static void take_canary(struct journal *journal)
+{
+	metric_set(METRIC_CANARY, (clock_ms() - journal->canary_ms) * 1000);
+	journal->canary_id = 0;
+	journal->canary_ms = 0;
+}
+
 static void on_pull_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
@@ -201,6 +217,11 @@ static void on_pull_row(void *ctx, const struct row *row)
 		return;
 	}
 	struct event event = event_of(row);
+	if (is_canary(&event)) {
+		if (event.id == journal->canary_id)
+			take_canary(journal);
+		return;
+	}
 	journal->result.events++;
 	hub_turn_event(journal->hub, &event);
 }
@@ -296,6 +317,8 @@ static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
 	journal->in_turn = false;
+	if (journal->canary_id && journal->mode != PULL_EVENTS && !journal->too_large)
+		take_canary(journal); /* among events that are left to catching up */
 	journal->mode = journal->too_large ? DEFER_AFFECTED : PULL_EVENTS;
 	journal->result.too_large = journal->too_large;
 	metric_add(METRIC_TURNS, 1);
@@ -416,6 +439,20 @@ static void ask_init(struct journal *journal, const struct plan *plan)
 		free(type);
 		free(uid);
 	}
+}
+
+void journal_expect(struct journal *journal, int64_t id, uint64_t since_ms)
+{
+	journal->canary_id = id;
+	if (!journal->canary_ms)
+		journal->canary_ms = since_ms;
+}
+
+void journal_measure_delay(struct journal *journal)
+{
+	uint64_t us = (clock_ms() - journal->canary_ms) * 1000;
+	if (journal->canary_ms && us > metrics[METRIC_CANARY])
+		metric_set(METRIC_CANARY, us);
 }
 
 static const struct statement begin = {.sql = "begin isolation level repeatable read, read only"};

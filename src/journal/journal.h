@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "hub.h"
 #include "pglink.h"
@@ -32,6 +33,11 @@ void journal_connected(
 	struct journal *journal, const struct session_facts *facts, void (*ready)(void *ctx));
 /* The connection is lost, and the current turn with it. */
 void journal_lost(struct journal *journal);
+
+/* A test event is requested (id 0), or was written: the time until it is read is a metric, */
+void journal_expect(struct journal *journal, int64_t id, uint64_t since_ms);
+/* which grows until then; to be called once a second. */
+void journal_measure_delay(struct journal *journal);
 
 /* Starts a turn; only one at a time. */
 void journal_turn(struct journal *journal, enum lock lock);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "journal_sql.h"
 #include "metrics.h"
 
@@ -12,6 +13,9 @@ struct maintenance {
 	struct pglink *link;
 	uv_timer_t timer;
 	bool standby;
+	void (*wrote)(void *ctx, int64_t id, uint64_t since_ms);
+	void *ctx;
+	uint64_t canary_ms;
 };
 
 static void on_queue_usage(void *ctx, const struct row *row)
@@ -20,6 +24,20 @@ static void on_queue_usage(void *ctx, const struct row *row)
 	metric_set(METRIC_QUEUE_USAGE, (uint64_t)row_int(row, 0));
 	if (maintenance->standby && !row_bool(row, 1))
 		pglink_fail(maintenance->link, "the standby was promoted");
+}
+
+static void on_journal_usage(void *ctx, const struct row *row)
+{
+	(void)ctx;
+	metric_set(METRIC_JOURNAL_ROWS, (uint64_t)row_int(row, 0));
+	metric_set(METRIC_JOURNAL_BYTES, (uint64_t)row_int(row, 1));
+	metric_set(METRIC_JOURNAL_OLDEST, (uint64_t)row_int(row, 2));
+}
+
+static void on_canary(void *ctx, const struct row *row)
+{
+	struct maintenance *maintenance = ctx;
+	maintenance->wrote(maintenance->ctx, row_int(row, 0), maintenance->canary_ms);
 }
 
 static void on_pruned(void *ctx, const struct row *row)
@@ -38,25 +56,36 @@ static void prune(struct maintenance *maintenance)
 	pglink_sync(maintenance->link);
 }
 
+static void ask(struct maintenance *maintenance, struct statement statement, row_fn *row)
+{
+	pglink_send(maintenance->link, &(struct query){statement, NULL, row, NULL, maintenance});
+	pglink_sync(maintenance->link);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct maintenance *maintenance = timer->data;
 	if (!pglink_is_live(maintenance->link))
 		return;
-	pglink_send(maintenance->link,
-		&(struct query){queue_usage_sql, NULL, on_queue_usage, NULL, maintenance});
-	pglink_sync(maintenance->link);
-	if (!maintenance->standby)
+	ask(maintenance, queue_usage_sql, on_queue_usage);
+	if (!maintenance->standby) {
 		prune(maintenance);
+		maintenance->canary_ms = clock_ms();
+		maintenance->wrote(maintenance->ctx, 0, maintenance->canary_ms);
+		ask(maintenance, write_canary_sql, on_canary);
+	}
+	ask(maintenance, journal_usage_sql, on_journal_usage);
 }
 
-struct maintenance *maintenance_create(
-	uv_loop_t *loop, const struct settings *settings, struct pglink *link)
+struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *settings,
+	struct pglink *link, void (*wrote)(void *ctx, int64_t id, uint64_t since_ms), void *ctx)
 {
 	struct maintenance *maintenance = xcalloc(1, sizeof(*maintenance));
 	uint64_t interval = (uint64_t)settings->prune_interval;
 	maintenance->settings = settings;
 	maintenance->link = link;
+	maintenance->wrote = wrote;
+	maintenance->ctx = ctx;
 	maintenance->timer.data = maintenance;
 	uv_timer_init(loop, &maintenance->timer);
 	uv_timer_start(&maintenance->timer, on_timer, interval, interval);

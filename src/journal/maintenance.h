@@ -1,5 +1,5 @@
-/* Periodic tasks: prunes the journal, measures the notification queue, and notices the promotion of
- * a standby. */
+/* Periodic tasks: prunes the journal, measures it and the notification queue, writes test events,
+ * and notices the promotion of a standby. */
 #pragma once
 
 #include <uv.h>
@@ -10,8 +10,9 @@
 
 struct maintenance;
 
-struct maintenance *maintenance_create(
-	uv_loop_t *loop, const struct settings *settings, struct pglink *link);
+/* `wrote` is called when a test event is requested, and with its id when it is written. */
+struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *settings,
+	struct pglink *link, void (*wrote)(void *ctx, int64_t id, uint64_t since_ms), void *ctx);
 /* The loop must run until the timer is closed. */
 void maintenance_destroy(struct maintenance **maintenance);
 

@@ -240,6 +240,13 @@ void scheduler_bell(struct scheduler *scheduler)
 	scheduler_turn(scheduler);
 }
 
+void scheduler_expect(struct scheduler *scheduler, int64_t id, uint64_t since_ms)
+{
+	journal_expect(scheduler->journal, id, since_ms);
+	if (id)
+		scheduler_turn(scheduler);
+}
+
 static bool is_late(const struct scheduler *scheduler)
 {
 	return scheduler->in_turn && clock_ms() - scheduler->started_ms > LATE;
@@ -256,6 +263,7 @@ bool scheduler_is_ready(const struct scheduler *scheduler, const char **why)
 void scheduler_tick(struct scheduler *scheduler)
 {
 	bool late = is_late(scheduler);
+	journal_measure_delay(scheduler->journal);
 	if (late && !scheduler->late)
 		log_warning("journal: could not be read for 5 s (is the database overloaded?)");
 	else if (!late && scheduler->late)

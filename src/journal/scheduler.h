@@ -29,6 +29,8 @@ void scheduler_lost(struct scheduler *scheduler);
 void scheduler_bell(struct scheduler *scheduler);
 /* Starts a turn, after the current one if there is one. */
 void scheduler_turn(struct scheduler *scheduler);
+/* A test event is requested (id 0), or was written: it is to be read by the next turn. */
+void scheduler_expect(struct scheduler *scheduler, int64_t id, uint64_t since_ms);
 /* True when turns succeed: one has on this connection, and the current one is not late. Else *why,
  * if a turn is late. */
 bool scheduler_is_ready(const struct scheduler *scheduler, const char **why);

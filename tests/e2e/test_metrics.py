@@ -182,6 +182,39 @@ async def test_bells_total_at_rest_is_one_per_commit(bridge, database):
     assert bridge.metrics()["pgcast_sleeps_total"] == 1
 
 
+async def test_canary_seconds_measures_the_delay_of_reading(start, database):
+    """While the journal is locked, the test event of this second is not read."""
+    bridge = start(database, prune_interval="1s")
+
+    def delay():
+        return bridge.metrics()["pgcast_canary_seconds"]
+
+    async with bridge.client() as client:
+        await eventually(lambda: 0 < delay() < TIMEOUT, "a test event to be read")
+        with database.connect() as locker, locker.transaction():
+            locker.execute("lock table pgcast.event in access exclusive mode")
+            before = delay()
+            await eventually(lambda: delay() > max(before, 1), "the delay to grow")
+        await eventually(lambda: delay() < 1, "the delay to fall")
+        assert await client.before_marker(database) == []
+
+
+def test_journal_rows_bytes_and_age(start, database):
+    database.execute("""insert into pgcast.event (broadcast, type, op, at, journal_table)
+        values (false, 'log', 'insert', now() - interval '90 s', 0)""",
+                     "insert into log(uid) select 'u1' from generate_series(1, 2000)")
+    database.execute("analyze pgcast.event_0")
+    bridge = start(database, prune_interval="1s")
+
+    def metric(name):
+        return bridge.metrics()[f"pgcast_{name}"]
+
+    wait_for(lambda: metric("journal_rows") >= 2000, "the rows to be counted")
+    assert metric("journal_rows") < 2100
+    assert metric("journal_bytes") > 100000
+    assert 90 <= metric("journal_oldest_seconds") < 90 + TIMEOUT
+
+
 def test_notification_queue_usage_with_idle_listener(start, database):
     """The queue fills up while another listener is idle in a transaction."""
     bridge = start(database, prune_interval="1s")

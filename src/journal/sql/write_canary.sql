@@ -1,0 +1,2 @@
+-- An event for nobody: its id.
+select pgcast.write_canary();
