@@ -20,6 +20,7 @@
 #define DRAIN_TICK 50	       /* between batches of clients that are closed with 1012 */
 #define HANDSHAKE_TIMEOUT 2000 /* at shutdown, for handshakes that have begun, */
 #define CLOSE_TIMEOUT 2000     /* and for the last closing handshakes */
+#define ANSWER_LIMIT 9000      /* of the database; above the session's statement_timeout */
 
 struct daemon {
 	uv_loop_t loop;
@@ -232,7 +233,11 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	uv_prepare_init(&daemon->loop, &daemon->pass);
 	daemon->tick.data = daemon->writer.data = daemon->pass.data = daemon;
 	daemon->hub = hub_create(settings);
-	daemon->link = pglink_create(&daemon->loop, settings->database, &hooks);
+	const struct pglink_config link = {.conninfo = settings->database,
+		.name = "database",
+		.answer_limit = ANSWER_LIMIT,
+		.is_main = true};
+	daemon->link = pglink_create(&daemon->loop, &link, &hooks);
 	daemon->session = session_create(daemon->link, settings, on_session, daemon);
 	daemon->scheduler = scheduler_create(
 		&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);

@@ -94,7 +94,7 @@ begin
 		raise exception 'pgcast: broadcast and uid_column contradict each other'
 			using errcode = 'invalid_parameter_value';
 	end if;
-	-- What is not given stays as it was.
+	-- Settings that are not given stay as they were.
 	s.uid_column := case
 		when watch.broadcast or watch.uid_column is null then null
 		when watch.uid_column <> '' then watch.uid_column

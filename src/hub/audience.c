@@ -16,7 +16,7 @@ static bool same_window(const struct audience *audience, const struct window *wi
 {
 	if (audience_is_live(audience) || !window)
 		return audience_is_live(audience) && !window;
-	return !(audience->batch && audience->batch->n) &&
+	return !(audience->batch && audience->batch->n) && !audience->catchup->held &&
 	       window_equal(&audience->catchup->window, window);
 }
 
@@ -29,6 +29,12 @@ struct audience *audience_get(struct user *user, const struct protocol *protocol
 			same_window(old, window))
 			return old;
 	}
+	return audience_create(user, protocol, types, window);
+}
+
+struct audience *audience_create(struct user *user, const struct protocol *protocol,
+	const char *types, const struct window *window)
+{
 	struct audience *audience = xcalloc(1, sizeof(*audience));
 	audience->user = user;
 	audience->protocol = protocol;

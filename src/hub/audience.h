@@ -33,6 +33,7 @@ struct catchup {
 	int64_t page_last_id;	     /* of the page's events so far */
 	int64_t page_upto;	     /* the page has every event up to this id; 0: of the window */
 	const char *reset_reason;    /* why the window cannot be read; NULL: it can */
+	bool held;		     /* its member waits for an answer to init first */
 };
 
 static inline bool audience_is_live(const struct audience *audience)
@@ -43,6 +44,9 @@ static inline bool audience_is_live(const struct audience *audience)
 /* The audience with that protocol, types and window (NULL: live), created when there is none. */
 struct audience *audience_get(struct user *user, const struct protocol *protocol, const char *types,
 	const struct window *window);
+/* The same, always a new one. */
+struct audience *audience_create(struct user *user, const struct protocol *protocol,
+	const char *types, const struct window *window);
 /* A live audience catches up with a window from now on. */
 void audience_start_catchup(struct audience *audience, const struct window *window);
 /* The stream has the window up to the id `after`; an open window ends at `to`. */

@@ -106,7 +106,7 @@ void catchup_plan(struct hub *hub)
 	size_t max_pages = hub->page_budget / MIN_PAGE_EVENTS;
 	list_for_each (it, &hub->catching_up) {
 		struct catchup *catchup = LIST_OF(it, struct catchup, of_hub);
-		if (starts_now(catchup) || !is_ready(catchup->audience))
+		if (starts_now(catchup) || catchup->held || !is_ready(catchup->audience))
 			continue;
 		size_t window = find_window(hub, &catchup->window);
 		if (window == MAX_PLAN_WINDOWS || hub->plan.n_pages == max_pages ||

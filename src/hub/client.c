@@ -179,7 +179,9 @@ void init_request_destroy(struct init_request **request)
 		link = &(*link)->next;
 	*link = old->next;
 	old->client->n_init_requests--;
+	metrics[METRIC_INIT_REQUESTS]--;
 	list_remove(&old->of_hub);
+	list_remove(&old->of_ticket);
 	free(old->type);
 	free(old->ref);
 	free(old);

@@ -308,11 +308,10 @@ void delivery_change_types(struct client *client, const char *types)
 {
 	struct audience *audience = client->audience;
 	struct hub *hub = client->hub;
+	const struct window here = {.from = hub->position};
 	struct window rest = {0};
 	if (!reader_abandon(&client->reader, &rest))
-		rest = window_copy(audience_is_live(audience)
-					   ? &(struct window){.from = hub->position}
-					   : &audience->catchup->window);
+		rest = window_copy(audience_is_live(audience) ? &here : &audience->catchup->window);
 	unshare_unverified(&rest);
 	catch_up(client, types, &rest);
 	audience_release_if_idle(audience);

@@ -19,6 +19,7 @@
 
 struct hub;
 struct client;
+struct ticket;
 
 struct hub *hub_create(const struct settings *settings);
 void hub_destroy(struct hub **hub);
@@ -115,6 +116,16 @@ struct event {
 	bool broadcast;
 };
 
+/* Where the answers to init of the next turns are found. */
+enum init_mode {
+	INIT_IN_TURN, /* by queries of the turn */
+	INIT_APART,   /* with its snapshot: hub_turn_hold */
+	INIT_WAITS,   /* nowhere at present */
+};
+void hub_set_init_mode(struct hub *hub, enum init_mode mode);
+/* Answers can be found again: asks for a turn if there are requests. */
+void hub_inits_possible(struct hub *hub);
+
 /* Calls `each` for the uids of live clients, in any order. */
 void hub_live_uids(struct hub *hub, void (*each)(void *ctx, const char *uid), void *ctx);
 /* Where the next pull starts; the text is empty before the first one. */
@@ -142,6 +153,12 @@ void hub_turn_page_broadcast(
  * both NULL: the next turn has to ask again. */
 void hub_turn_init(
 	struct hub *hub, size_t query, const char *message, size_t len, const char *error);
+/* The answer is found outside of the turn, in its snapshot. Its clients wait at the end of the turn
+ * until hub_answer is called, once per ticket. A turn that breaks off drops its tickets. */
+struct ticket *hub_turn_hold(struct hub *hub, size_t query);
+/* As hub_turn_init, between turns or within one. Sets the caller's pointer to NULL. */
+void hub_answer(struct hub *hub, struct ticket **ticket, const char *message, size_t len,
+	const char *error);
 /* The turn is complete. Its events are in the streams of live clients and not written yet, so that
  * the next turn can be sent first and the database works while we write. */
 void hub_turn_end(struct hub *hub);

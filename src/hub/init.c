@@ -1,9 +1,12 @@
-/* Answers to init: requested by clients, read in a turn once for all clients of a uid, and inserted
- * into the stream of each where that turn ends. */
+/* Answers to init: requested by clients, found once for all clients of a uid, and inserted into the
+ * stream of each where the turn ends whose snapshot they have. An answer that is found outside of
+ * the turn has a ticket: its clients wait there, and then catch up. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "alloc.h"
 #include "clock.h"
+#include "metrics.h"
 #include "state.h"
 
 /* Requests of one client that wait for an answer. */
@@ -29,10 +32,12 @@ static void add_request(struct client *client, char *type, const char *ref, bool
 	request->type = type;
 	request->ref = ref ? xstrdup(ref) : NULL;
 	request->ack = ack;
+	list_init(&request->of_ticket);
 	request->next = client->init_requests;
 	client->init_requests = request;
 	list_append(&client->hub->init_requests, &request->of_hub);
 	client->n_init_requests++;
+	metric_add(METRIC_INIT_REQUESTS, 1);
 	hub_want_turn(client->hub);
 }
 
@@ -70,7 +75,7 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
 	while (i < hub->plan.n_init_queries &&
 		(hub->init_results[i].user != user || strcmp(hub->init_queries[i].type, type) != 0))
 		i++;
-	if (i == hub->init_budget)
+	if (i == (hub->init_mode == INIT_IN_TURN ? hub->init_budget : MAX_INIT_QUERIES))
 		return MAX_INIT_QUERIES;
 	if (i == hub->plan.n_init_queries) {
 		hub->init_queries[i] = (struct init_query){.type = type, .uid = user->uid};
@@ -80,14 +85,27 @@ static size_t find_query(struct hub *hub, const struct user *user, const char *t
 	return i;
 }
 
+/* Outside of the turn one answer at a time: there its place in the stream is fixed. */
+static bool has_query(const struct client *client)
+{
+	for (const struct init_request *it = client->init_requests; it; it = it->next)
+		if (it->query)
+			return true;
+	return false;
+}
+
 /* A client that is catching up is answered when it is live: the answer's place in its stream is the
  * end of a turn. */
 void init_plan(struct hub *hub)
 {
 	if (!hub->init_budget)
 		hub->init_budget = FIRST_INIT_BUDGET;
-	if (!*hub->position->text)
+	if (hub->init_mode == INIT_WAITS)
 		return;
+	if (!*hub->position->text) {
+		hub->turn_wanted |= !list_empty(&hub->init_requests);
+		return;
+	}
 	if (hub->init_pause && !list_empty(&hub->init_requests)) {
 		hub->init_pause = false;
 		hub->turn_wanted = true;
@@ -97,6 +115,8 @@ void init_plan(struct hub *hub)
 		struct init_request *request = LIST_OF(it, struct init_request, of_hub);
 		struct client *client = request->client;
 		if (!audience_is_live(client->audience) || client_is_full(client))
+			continue;
+		if (hub->init_mode == INIT_APART && has_query(client))
 			continue;
 		size_t i = find_query(hub, client->audience->user, request->type);
 		if (i == MAX_INIT_QUERIES) {
@@ -119,10 +139,51 @@ void hub_turn_init(
 			encoded_block(&result->message, result->protocols[i], message, len);
 }
 
+struct ticket *hub_turn_hold(struct hub *hub, size_t query)
+{
+	struct ticket *ticket = xcalloc(1, sizeof(*ticket));
+	list_init(&ticket->requests);
+	hub->init_results[query].ticket = ticket;
+	return ticket;
+}
+
 static const char *error_text(const char *code)
 {
-	return strcmp(code, "unknown_type") == 0 ? "unknown type"
-						 : "init took too long, or its table is locked";
+	if (strcmp(code, "unknown_type") == 0)
+		return "unknown type";
+	if (strcmp(code, "unavailable") == 0)
+		return "the connection to the database was lost";
+	return "init took too long, or its table is locked";
+}
+
+static void give_answer(struct init_request *request, struct block *block, const char *error)
+{
+	struct client *client = request->client;
+	assert(block || error);
+	if (block) {
+		client_insert(client, block);
+		if (request->ref && request->ack)
+			client_send_ack(client, request->ref);
+	} else {
+		client_send_error(client, error, error_text(error), request->ref);
+	}
+	init_request_destroy(&request);
+}
+
+/* The client waits where this turn ends. */
+static void hold(struct hub *hub, struct init_request *request, struct ticket *ticket)
+{
+	struct client *client = request->client;
+	struct audience *audience = client->audience;
+	const struct window window = {.from = hub->position};
+	struct audience *to =
+		audience_create(audience->user, audience->protocol, audience->types, &window);
+	to->catchup->held = true;
+	hub_add_catchup(hub, to);
+	reader_detach(&client->reader, &audience->stream, &to->stream);
+	client_set_audience(client, to);
+	audience_release_if_idle(audience);
+	list_append(&ticket->requests, &request->of_ticket);
 }
 
 static void answer_request(struct hub *hub, struct init_request *request)
@@ -135,17 +196,46 @@ static void answer_request(struct hub *hub, struct init_request *request)
 		return; /* fell behind in this turn: the request stays until it is live again */
 	const struct init_result *result = &hub->init_results[request->query - 1];
 	struct block *block = result->message.blocks[client->audience->protocol->encoding];
-	if (block) {
-		client_insert(client, block);
-		if (request->ref && request->ack)
-			client_send_ack(client, request->ref);
-	} else if (!result->error) {
+	if (result->ticket)
+		hold(hub, request, result->ticket);
+	else if (block || result->error)
+		give_answer(request, block, result->error);
+	else
 		hub->turn_wanted = true;
-		return;
-	} else {
-		client_send_error(client, result->error, error_text(result->error), request->ref);
+}
+
+void hub_answer(
+	struct hub *hub, struct ticket **ticket, const char *message, size_t len, const char *error)
+{
+	struct encoded encoded = {0};
+	list_for_each_safe (it, &(*ticket)->requests) {
+		struct init_request *request = LIST_OF(it, struct init_request, of_ticket);
+		struct audience *audience = request->client->audience;
+		audience->catchup->held = false;
+		list_remove(&request->of_ticket);
+		if (message)
+			give_answer(request,
+				encoded_block(&encoded, audience->protocol, message, len), NULL);
+		else if (error)
+			give_answer(request, NULL, error);
+		hub_want_turn(hub);
 	}
-	init_request_destroy(&request);
+	encoded_clear(&encoded);
+	free(*ticket);
+	*ticket = NULL;
+	if (!hub->in_turn)
+		stop_apply(hub);
+}
+
+void hub_set_init_mode(struct hub *hub, enum init_mode mode)
+{
+	hub->init_mode = mode;
+}
+
+void hub_inits_possible(struct hub *hub)
+{
+	if (!list_empty(&hub->init_requests))
+		hub_want_turn(hub);
 }
 
 void init_answer(struct hub *hub)
@@ -160,7 +250,7 @@ void init_answer(struct hub *hub)
 static void adapt_budget(struct hub *hub)
 {
 	uint64_t took = clock_ms() - hub->planned_ms;
-	if (!hub->plan.n_init_queries)
+	if (!hub->plan.n_init_queries || hub->init_mode != INIT_IN_TURN)
 		return;
 	hub->init_pause = took > LONG_TURN; /* for events that came meanwhile */
 	if (took > LONG_TURN && hub->init_budget > 1)
@@ -178,8 +268,17 @@ void init_clear(struct hub *hub)
 		LIST_OF(it, struct init_request, of_hub)->query = 0;
 }
 
+static void drop_tickets(struct hub *hub)
+{
+	for (size_t i = 0; i < hub->plan.n_init_queries; i++) {
+		free(hub->init_results[i].ticket);
+		hub->init_results[i].ticket = NULL;
+	}
+}
+
 void init_abort(struct hub *hub)
 {
+	drop_tickets(hub);
 	if (hub->plan.n_init_queries > 1)
 		hub->init_budget = 1;
 	if (hub->plan.n_init_queries != 1 || ++hub->init_aborts < 2)

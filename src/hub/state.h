@@ -34,6 +34,7 @@ struct init_request {
 	char *ref;    /* NULL: none */
 	bool ack;     /* an acknowledgement follows the answer */
 	size_t query; /* index in this turn's plan + 1; 0: not in this turn */
+	struct list of_ticket;
 };
 
 /* A client's command stop, which waits for the end of a turn. */
@@ -45,7 +46,12 @@ struct stop {
 
 /* Limits of the queries of a turn besides the pull; the rest waits for the next turn. */
 #define MAX_PAGES 2048
-#define MAX_INIT_QUERIES 64
+#define MAX_INIT_QUERIES 256
+
+/* An answer that is found outside of the turn. */
+struct ticket {
+	struct list requests; /* of_ticket */
+};
 
 struct init_result {
 	const struct user *user; /* compared, never followed */
@@ -53,6 +59,7 @@ struct init_result {
 	const struct protocol *protocols[ENCODINGS];
 	struct encoded message; /* empty: there is an error */
 	const char *error;	/* its code */
+	struct ticket *ticket;	/* NULL: found in the turn */
 };
 
 /* A broadcast event of this turn, in the encodings of the clients. */
@@ -81,10 +88,11 @@ struct hub {
 	uint64_t planned_ms;	   /* the last plan, */
 	uint64_t pages_from_ms;	   /* and when pages may be read again */
 	bool pages_postponed;
-	size_t page_budget;	 /* events of all pages of a turn, and */
-	unsigned init_aborts;	 /* turns with one init query, in a row */
-	bool init_pause;	 /* the next turn has no init queries, after a long one with some */
-	size_t init_budget;	 /* init queries, as the last turns took time */
+	size_t page_budget;   /* events of all pages of a turn, and */
+	unsigned init_aborts; /* turns with one init query, in a row */
+	bool init_pause;      /* the next turn has no init queries, after a long one with some */
+	size_t init_budget;   /* init queries, as the last turns took time */
+	enum init_mode init_mode;
 	struct list catching_up; /* catchup.of_hub */
 	struct list init_requests;
 	struct list stops;
@@ -171,9 +179,10 @@ void catchup_abort(struct hub *hub);
 
 /* stop.c */
 
-/* Sends a client no more of a type, at the latest from the end of this turn on. */
+/* Sends a client no more of a type, at the latest from the end of this turn on, or from the answer
+ * to init that the client waits for. */
 void stop_type(struct client *client, const char *type);
-/* Those that came during the turn. */
+/* Those that waited. */
 void stop_apply(struct hub *hub);
 
 /* init.c */

@@ -1,9 +1,15 @@
 /* The command stop: a client continues without a type. During a turn it has to wait, since events
- * of the turn may be in the client's stream, or not yet. */
+ * of the turn may be in the client's stream, or not yet; and while the client waits for an answer
+ * to init, whose place in the stream is fixed. */
 #include <stdlib.h>
 
 #include "alloc.h"
 #include "state.h"
+
+static bool is_held(const struct client *client)
+{
+	return !audience_is_live(client->audience) && client->audience->catchup->held;
+}
 
 static void continue_without(struct client *client, const char *type)
 {
@@ -18,7 +24,7 @@ static void continue_without(struct client *client, const char *type)
 
 void stop_type(struct client *client, const char *type)
 {
-	if (!client->hub->in_turn) {
+	if (!client->hub->in_turn && !is_held(client)) {
 		continue_without(client, type);
 		return;
 	}
@@ -32,6 +38,8 @@ void stop_apply(struct hub *hub)
 {
 	list_for_each_safe (it, &hub->stops) {
 		struct stop *stop = LIST_OF(it, struct stop, of_hub);
+		if (is_held(stop->client))
+			continue;
 		continue_without(stop->client, stop->type);
 		stop_destroy(&stop);
 	}

@@ -12,12 +12,14 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "answer.h"
 #include "checkpoint.h"
 #include "clock.h"
 #include "journal_sql.h"
 #include "log.h"
 #include "metrics.h"
 #include "pgarray.h"
+#include "queries.h"
 
 /* ---- state ---- */
 
@@ -28,6 +30,7 @@ enum pull_mode { PULL_EVENTS, DEFER_AFFECTED, DEFER_ALL };
 struct journal {
 	struct pglink *link;
 	struct hub *hub;
+	struct queries *queries;
 	void (*done)(void *ctx, const struct turn_result *result);
 	void *ctx;
 	void (*ready)(void *ctx);
@@ -44,6 +47,9 @@ struct journal {
 	char *conservative_cursor;   /* for such positions; NULL: unknown */
 	char *completed_xids;	     /* on a standby: known to have ended; NULL: none */
 	size_t n_inits;		     /* answers in this turn so far */
+	const struct plan *plan;     /* of this turn */
+	struct ticket **tickets;     /* of its init queries; NULL: found in the turn */
+	char *snapshot;		     /* exported by this turn */
 	int64_t canary_id;	     /* a test event to be read; 0: not written */
 	uint64_t canary_ms;	     /* when the oldest unread one was requested; 0: none */
 };
@@ -54,12 +60,13 @@ static void replace(char **text, const char *by)
 	*text = by ? xstrdup(by) : NULL;
 }
 
-struct journal *journal_create(struct pglink *link, struct hub *hub,
+struct journal *journal_create(struct pglink *link, struct hub *hub, struct queries *queries,
 	void (*done)(void *ctx, const struct turn_result *result), void *ctx)
 {
 	struct journal *journal = xcalloc(1, sizeof(*journal));
 	journal->link = link;
 	journal->hub = hub;
+	journal->queries = queries;
 	journal->checkpoint = checkpoint_create();
 	journal->done = done;
 	journal->ctx = ctx;
@@ -74,6 +81,7 @@ void journal_destroy(struct journal **journal)
 	position_unref(&(*journal)->last_valid);
 	position_unref(&(*journal)->to);
 	free((*journal)->completed_xids);
+	free((*journal)->snapshot);
 	free((*journal)->conservative_cursor);
 	free(*journal);
 	*journal = NULL;
@@ -146,11 +154,19 @@ void journal_connected(
 	pglink_sync(journal->link);
 }
 
+static void drop_tickets(struct journal *journal)
+{
+	queries_drop(journal->queries);
+	free(journal->tickets);
+	journal->tickets = NULL;
+}
+
 void journal_lost(struct journal *journal)
 {
 	if (!journal->in_turn)
 		return;
 	journal->in_turn = false;
+	drop_tickets(journal);
 	if (!journal->result.pulled && journal->mode < DEFER_ALL)
 		journal->mode++;
 	position_unref(&journal->to);
@@ -281,18 +297,10 @@ static void on_page_row(void *ctx, const struct row *row)
 static void on_answer_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
-	size_t len = 0;
-	const char *text = row_text(row, 0, &len);
 	if (journal->too_large)
 		return;
-	static const char *const errors[] = {"unknown_type", "timeout"};
-	const char *error = NULL;
-	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
-		if (strcmp(text, errors[i]) == 0)
-			error = errors[i];
-	if (error && strcmp(error, "timeout") == 0)
-		metric_add_labelled(METRIC_TIMEOUTS, "init", 1);
-	hub_turn_init(journal->hub, journal->n_inits++, *text == '{' ? text : NULL, len, error);
+	struct answer answer = answer_read(row);
+	hub_turn_init(journal->hub, journal->n_inits++, answer.message, answer.len, answer.error);
 }
 
 static void on_completed_xids_row(void *ctx, const struct row *row)
@@ -313,9 +321,19 @@ static void on_lock_row(void *ctx, const struct row *row)
 	journal->result.locked = row_bool(row, 0);
 }
 
+/* The clients wait at the end of the turn now. */
+static void run_tickets(struct journal *journal, struct ticket **tickets)
+{
+	if (tickets)
+		queries_run(journal->queries, tickets);
+	free(tickets);
+}
+
 static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
+	struct ticket **tickets = journal->tickets;
+	journal->tickets = NULL;
 	journal->in_turn = false;
 	if (journal->canary_id && journal->mode != PULL_EVENTS && !journal->too_large)
 		take_canary(journal); /* among events that are left to catching up */
@@ -330,6 +348,7 @@ static void on_end(void *ctx)
 	}
 	position_unref(&journal->to);
 	journal->done(journal->ctx, &journal->result);
+	run_tickets(journal, tickets);
 }
 
 /* ---- the queries of a turn ---- */
@@ -425,17 +444,20 @@ static void ask_pages(struct journal *journal, const struct plan *plan)
 	metric_add(METRIC_PAGES, 1);
 }
 
-/* The time limit is that of one query. */
+/* Milliseconds for an answer that is found in the turn. */
+#define INIT_LIMIT "500"
+
 static void ask_init(struct journal *journal, const struct plan *plan)
 {
 	journal->n_inits = 0;
-	ask(journal, limit_init_sql, NULL, NULL, NULL);
+	const char *limit_params[] = {INIT_LIMIT};
+	ask(journal, limit_init_sql, limit_params, NULL, NULL);
 	for (size_t i = 0; i < plan->n_init_queries; i++) {
 		char *type = pgarray_bytes(plan->init_queries[i].type);
 		char *uid = pgarray_bytes(plan->init_queries[i].uid);
 		const char *params[] = {type, uid};
 		ask(journal, init_sql, params, NULL, NULL);
-		ask(journal, answer_sql, NULL, on_answer_row, NULL);
+		ask(journal, answer_sql, limit_params, on_answer_row, NULL);
 		free(type);
 		free(uid);
 	}
@@ -458,13 +480,57 @@ void journal_measure_delay(struct journal *journal)
 static const struct statement begin = {.sql = "begin isolation level repeatable read, read only"};
 static const struct statement commit = {.sql = "commit"};
 
+static void end_turn(struct journal *journal, bool alone)
+{
+	if (!alone)
+		ask(journal, commit, NULL, NULL, on_end);
+	ask_completed_xids(journal);
+	pglink_sync(journal->link);
+}
+
+/* The snapshot is imported; without it the hub asks again. */
+static void on_taken(void *ctx, bool ok)
+{
+	struct journal *journal = ctx;
+	size_t n = journal->plan->n_init_queries;
+	if (ok) {
+		journal->tickets = xcalloc(n, sizeof(*journal->tickets));
+		for (size_t i = 0; i < n; i++)
+			journal->tickets[i] = hub_turn_hold(journal->hub, i);
+	} else {
+		for (size_t i = 0; i < n; i++)
+			hub_turn_init(journal->hub, i, NULL, 0, NULL);
+	}
+	end_turn(journal, false);
+}
+
+static void on_snapshot_row(void *ctx, const struct row *row)
+{
+	struct journal *journal = ctx;
+	replace(&journal->snapshot, row_text(row, 0, NULL));
+}
+
+static void on_snapshot(void *ctx)
+{
+	struct journal *journal = ctx;
+	if (journal->too_large) {
+		queries_drop(journal->queries);
+		end_turn(journal, false);
+	} else {
+		queries_take(journal->queries, journal->snapshot, on_taken, journal);
+	}
+}
+
 void journal_turn(struct journal *journal, enum lock lock)
 {
 	assert(!journal->in_turn);
 	journal->in_turn = true;
 	journal->result = (struct turn_result){0};
 	journal->too_large = false;
-	const struct plan *plan = hub_turn_plan(journal->hub);
+	enum init_mode mode = journal->facts.pooled ? INIT_IN_TURN : queries_mode(journal->queries);
+	hub_set_init_mode(journal->hub, mode);
+	const struct plan *plan = journal->plan = hub_turn_plan(journal->hub);
+	bool apart = mode == INIT_APART && plan->n_init_queries;
 	bool alone = !plan->n_pages && !plan->n_init_queries && journal->mode == PULL_EVENTS &&
 		     !journal->facts.pooled;
 
@@ -478,10 +544,13 @@ void journal_turn(struct journal *journal, enum lock lock)
 	ask_pull(journal, alone);
 	if (plan->n_pages)
 		ask_pages(journal, plan);
-	if (plan->n_init_queries)
+	if (plan->n_init_queries && !apart)
 		ask_init(journal, plan);
-	if (!alone)
-		ask(journal, commit, NULL, NULL, on_end);
-	ask_completed_xids(journal);
+	if (!apart) {
+		end_turn(journal, alone);
+		return;
+	}
+	queries_reserve(journal->queries, plan);
+	ask(journal, export_snapshot_sql, NULL, on_snapshot_row, on_snapshot);
 	pglink_sync(journal->link);
 }

@@ -10,6 +10,7 @@
 #include "session.h"
 
 struct journal;
+struct queries;
 
 /* The action on the sleeping lock of this bridge before a turn reads. */
 enum lock { LOCK_KEEP, LOCK_TAKE, LOCK_RELEASE };
@@ -23,7 +24,7 @@ struct turn_result {
 };
 
 /* `done` is called when the rows of a turn are complete, unless the connection is lost before. */
-struct journal *journal_create(struct pglink *link, struct hub *hub,
+struct journal *journal_create(struct pglink *link, struct hub *hub, struct queries *queries,
 	void (*done)(void *ctx, const struct turn_result *result), void *ctx);
 void journal_destroy(struct journal **journal);
 

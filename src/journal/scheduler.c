@@ -7,6 +7,7 @@
 #include "journal.h"
 #include "log.h"
 #include "metrics.h"
+#include "queries.h"
 
 /* Milliseconds from the start of a turn to the start of the next one while awake: CYCLE_PER_RATE
  * for each event per millisecond, within the limits. Under load a turn for few events takes
@@ -34,6 +35,7 @@ struct scheduler {
 	struct pglink *link;
 	struct hub *hub;
 	struct journal *journal;
+	struct queries *queries;
 	uv_timer_t timer;
 	bool poll; /* no NOTIFY will arrive */
 	bool ready;
@@ -186,7 +188,8 @@ struct scheduler *scheduler_create(uv_loop_t *loop, const struct settings *setti
 	scheduler->hub = hub;
 	scheduler->on_ready = ready;
 	scheduler->ctx = ctx;
-	scheduler->journal = journal_create(link, hub, on_turn, scheduler);
+	scheduler->queries = queries_create(loop, settings, hub);
+	scheduler->journal = journal_create(link, hub, scheduler->queries, on_turn, scheduler);
 	scheduler->timer.data = scheduler;
 	uv_timer_init(loop, &scheduler->timer);
 	return scheduler;
@@ -205,6 +208,7 @@ void scheduler_destroy(struct scheduler **scheduler)
 		return;
 	journal_lost(old->journal);
 	journal_destroy(&old->journal);
+	queries_destroy(&old->queries);
 	uv_close((uv_handle_t *)&old->timer, on_close);
 }
 

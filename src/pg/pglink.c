@@ -14,12 +14,11 @@
 #include "pipeline.h"
 
 /* Milliseconds. No TCP option detects a frozen backend: silence is probed, and a probe (or any
- * other query) without an answer ends the connection, all within 15 s. statement_timeout is below
- * ANSWER_LIMIT, so that a slow query does not look like a dead server. */
+ * other query) without an answer ends the connection. statement_timeout is below the limit for an
+ * answer, so that a slow query does not look like a dead server. */
 #define CONNECT_LIMIT 10000
 #define SETUP_LIMIT 15000
 #define SILENCE_LIMIT 5000
-#define ANSWER_LIMIT 9000
 #define STABLE 10000  /* after so long live, pauses start at MIN_PAUSE again */
 #define MIN_PAUSE 100 /* between connects */
 #define MAX_PAUSE 5000
@@ -35,12 +34,15 @@ static const struct {
 	[CONNECTING] = {"connecting", CONNECT_LIMIT},
 	[SETTING_UP] = {"setting up", SETUP_LIMIT},
 	[LIVE] = {"live", SILENCE_LIMIT},
-	[PROBING] = {"probing", ANSWER_LIMIT},
+	[PROBING] = {"probing", 0}, /* answer_limit */
 };
 
 struct pglink {
 	struct pglink_hooks hooks;
 	char *conninfo;
+	const char *name;
+	uint64_t answer_limit;
+	bool is_main;
 	PGconn *conn;
 	enum state state;
 	uv_poll_t poll; /* on epoll */
@@ -68,11 +70,15 @@ static uint64_t jittered(uint64_t pause)
 static void set_state(struct pglink *link, enum state to)
 {
 	if (link->state != to && (link->state < LIVE || to < LIVE))
-		log_debug("database: %s -> %s", states[link->state].name, states[to].name);
+		log_debug("%s: %s -> %s", link->name, states[link->state].name, states[to].name);
 	link->state = to;
-	metric_set(METRIC_DATABASE_UP, to >= LIVE);
+	if (link->is_main)
+		metric_set(METRIC_DATABASE_UP, to >= LIVE);
 	uv_timer_start(&link->timer, on_timer,
-		to == WAITING ? jittered(link->pause) : states[to].limit, 0);
+		to == WAITING	? jittered(link->pause)
+		: to == PROBING ? link->answer_limit
+				: states[to].limit,
+		0);
 }
 
 /* ---- watching libpq's socket ---- */
@@ -85,7 +91,7 @@ static void watch(struct pglink *link, bool readable, bool writable)
 	/* libpq may have closed a socket and opened another with the same number. */
 	epoll_ctl(link->epoll, EPOLL_CTL_DEL, fd, NULL);
 	if (epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
-		log_error("database: epoll failed: %s", strerror(errno));
+		log_error("%s: epoll failed: %s", link->name, strerror(errno));
 }
 
 /* ---- losing the connection ---- */
@@ -105,14 +111,15 @@ static void report(struct pglink *link, const char *reason)
 	bool again = link->last_error && !strcmp(link->last_error, reason);
 	link->attempts = again ? link->attempts + 1 : 1;
 	if (again && now - link->reported_ms < REPORT_INTERVAL) {
-		log_debug("database: reconnecting: %s", reason);
+		log_debug("%s: reconnecting: %s", link->name, reason);
 		return;
 	}
 	link->reported_ms = now;
 	if (again)
-		log_error("database: still reconnecting, %u times: %s", link->attempts, reason);
+		log_error(
+			"%s: still reconnecting, %u times: %s", link->name, link->attempts, reason);
 	else
-		log_error("database: reconnecting: %s", reason);
+		log_error("%s: reconnecting: %s", link->name, reason);
 	free(link->last_error);
 	link->last_error = xstrdup(reason);
 }
@@ -149,8 +156,8 @@ static void fail_with_libpq(struct pglink *link)
 
 static void on_notice(void *ctx, const char *message)
 {
-	(void)ctx;
-	log_info("database: %s", message);
+	const struct pglink *link = ctx;
+	log_info("%s: %s", link->name, message);
 }
 
 static void on_connect(struct pglink *link)
@@ -159,7 +166,7 @@ static void on_connect(struct pglink *link)
 		fail_with_libpq(link);
 		return;
 	}
-	PQsetNoticeProcessor(link->conn, on_notice, NULL);
+	PQsetNoticeProcessor(link->conn, on_notice, link);
 	link->pipeline = pipeline_create(link->conn);
 	link->writable = false;
 	watch(link, true, false);
@@ -295,11 +302,14 @@ static void on_timer(uv_timer_t *timer)
 /* ---- from outside ---- */
 
 struct pglink *pglink_create(
-	uv_loop_t *loop, const char *conninfo, const struct pglink_hooks *hooks)
+	uv_loop_t *loop, const struct pglink_config *config, const struct pglink_hooks *hooks)
 {
 	struct pglink *link = xcalloc(1, sizeof(*link));
 	link->hooks = *hooks;
-	link->conninfo = xstrdup(conninfo);
+	link->conninfo = xstrdup(config->conninfo);
+	link->name = config->name;
+	link->answer_limit = config->answer_limit;
+	link->is_main = config->is_main;
 	link->pause = MIN_PAUSE;
 	link->epoll = epoll_create1(EPOLL_CLOEXEC);
 	link->poll.data = link->timer.data = link;
@@ -341,8 +351,10 @@ void pglink_destroy(struct pglink **link)
 void pglink_live(struct pglink *link)
 {
 	link->live_ms = clock_ms();
-	metric_add(METRIC_CONNECTS, 1);
-	log_info("database: connected to %s", PQdb(link->conn));
+	if (link->is_main)
+		metric_add(METRIC_CONNECTS, 1);
+	log_write(link->is_main ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "%s: connected to %s",
+		link->name, PQdb(link->conn));
 	set_state(link, LIVE);
 }
 

@@ -1,4 +1,4 @@
-/* The connection to PostgreSQL: connects, notices when it is lost and connects again, queues
+/* A connection to PostgreSQL: connects, notices when it is lost and connects again, queues
  * queries in libpq's pipeline mode and hands out rows as they arrive.
  *
  * libpq is always drained at once, even if clients are slow: a listener that stops reading pins the
@@ -25,9 +25,16 @@ struct pglink_hooks {
 	void *ctx;
 };
 
-/* conninfo: as libpq takes it, "" for its defaults. */
+struct pglink_config {
+	const char *conninfo;  /* as libpq takes it, "" for its defaults */
+	const char *name;      /* in log messages */
+	uint64_t answer_limit; /* milliseconds without a byte while an answer is due */
+	bool is_main;	       /* its state is that of the metrics */
+};
+
+/* The strings are copied, except the name. */
 struct pglink *pglink_create(
-	uv_loop_t *loop, const char *conninfo, const struct pglink_hooks *hooks);
+	uv_loop_t *loop, const struct pglink_config *config, const struct pglink_hooks *hooks);
 /* Connects; the hooks may be called from here on. */
 void pglink_start(struct pglink *link);
 /* The loop must run until the handles are closed. */

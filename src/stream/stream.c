@@ -153,6 +153,15 @@ void reader_insert(struct reader *reader, struct stream *stream, struct block *b
 	reader->queued += block->len;
 }
 
+void reader_detach(struct reader *reader, struct stream *from, struct stream *to)
+{
+	struct node *first = NULL, *last = NULL;
+	private_copy(&first, &last, reader->at, from->tail);
+	node_unref(reader->at);
+	reader->at = first;
+	reader_move(reader, to);
+}
+
 /* The last node that must be kept: half written, or private. */
 static const struct node *last_kept(const struct reader *reader)
 {

@@ -48,6 +48,9 @@ void reader_prepend(struct reader *reader, struct block *block);
 /* Adds a private block behind everything that is in the reader's stream now. */
 void reader_insert(struct reader *reader, struct stream *stream, struct block *block);
 
+/* Goes on at the end of another stream, behind everything that is in its stream now. */
+void reader_detach(struct reader *reader, struct stream *from, struct stream *to);
+
 /* Leaves the stream, keeping only blocks that are private or half written. Returns true and fills
  * `rest` (to be cleared by the caller) with the missed window; false when nothing is missed. */
 bool reader_abandon(struct reader *reader, struct window *rest);

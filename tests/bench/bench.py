@@ -11,6 +11,7 @@ import functools
 import time
 from pathlib import Path
 
+import large
 import measures
 import report
 from harness import Cluster, Database, slow_flushes
@@ -19,7 +20,7 @@ from servers import BUILD, HERE, Floor, Nchan, Node, Pgcast, Websockets
 
 DELIVERY = ["burst", "paced", "unicast", "latency", "endtoend", "loop"]
 WRITING = ["writers", "bulk"]
-ALONE = ["broadcast", "large", "far", "instructions"]  # of pgcast alone
+ALONE = ["broadcast", "large", "far", "questions", "instructions"]  # of pgcast alone
 ALL = [*DELIVERY, "idle", *WRITING, *ALONE]
 WAYS = {"none": None, "notify": Node, "pgcast": Pgcast}  # of publishing, and the listener
 
@@ -119,7 +120,8 @@ class Bench:
             self.on_cluster(self.idle)
         for name in ALONE:
             if name in names:
-                self.on_cluster(lambda: self.note("pgcast", getattr(measures, name)(self)))
+                measure = getattr(measures if hasattr(measures, name) else large, name)
+                self.on_cluster(lambda: self.note("pgcast", measure(self)))
         writing = [name for name in WRITING if name in names]
         if writing:
             self.on_cluster(lambda: [self.write(name, "disk") for name in writing], "fsync=on")

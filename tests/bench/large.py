@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import websockets
+
 from load import Load
 from servers import Pgcast, Rows, reset_peak, rss_bytes, session
 from stream import cursor_now
@@ -24,7 +26,8 @@ class Probe:
     def __init__(self, database, port):
         self.late = []  # time of a commit, milliseconds until its message was received
         self.process = subprocess.Popen(
-            [sys.executable, PROBE, database.conninfo(), str(port)], stdout=subprocess.PIPE, text=True)
+            [sys.executable, PROBE, database.conninfo(), str(port)],
+            stdout=subprocess.PIPE, text=True)
         self.reading = threading.Thread(target=self._read)
         self.reading.start()
 
@@ -109,3 +112,41 @@ def far(bench):
         own.close()
         news.close()
         server.stop()
+
+
+SLOW = """create table slow (id int, uid text, primary key (uid, id));
+    alter table slow enable row level security;
+    create policy slowly on slow for select to pgcast_owner using (pg_sleep(2) is not null);
+    select pgcast.watch('slow');
+    insert into slow select n, 'u' || n from generate_series(0, 1999) n"""
+
+
+async def ask(port, uid, seconds):
+    """One init after the other, of two seconds each."""
+    async with websockets.connect(f"ws://127.0.0.1:{port}/?uid={uid}&init=slow",
+                                  compression=None, ping_interval=None) as socket:
+        ends = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < ends:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(socket.recv(), 1)
+                await socket.send('{"cmd":"init","type":"slow"}')
+
+
+async def ask_all(port, clients, seconds):
+    await asyncio.gather(*(ask(port, f"u{n}", seconds) for n in range(clients)))
+
+
+def questions(bench):
+    """The latency of another client while one, and 2,000, ask for rows that take two seconds."""
+    database, figures = bench.database(), {}
+    for command in SLOW.split(";"):
+        database.execute("set client_min_messages = error", command)
+    server = Pgcast(database)
+    try:
+        for clients in 1, bench.size(2000, 20):
+            with probing(database, server) as got:
+                asyncio.run(ask_all(server.port, clients, bench.size(20, 4)))
+            figures |= {f"questions_{name}_{clients}": value for name, value in got.items()}
+    finally:
+        server.stop()
+    return figures

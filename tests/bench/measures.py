@@ -7,8 +7,6 @@ import statistics
 import subprocess
 import time
 
-from large import far as far
-from large import large as large
 from load import Load
 from servers import (
     BUILD,

@@ -44,6 +44,11 @@ DELIVERY = [
     ("large_rest_p99", "others' messages, before, p99", "ms", False),
     ("large_others_p99", "others' messages, meanwhile, p99", "ms", False),
     ("large_others_max", "others' messages, meanwhile, max", "ms", False),
+    *((f"questions_{name}_{n}", f"{title}, {n:,} asking", "ms", False)
+      for n in (1, 2000)
+      for name, title in (("rest_p99", "others, before, p99"),
+                          ("others_p99", "others, meanwhile, p99"),
+                          ("others_max", "others, meanwhile, max"))),
     *((f"far_{name}_{n}", f"{title}, {what}", unit, False)
       for n, what in ((3000, "3,000 clients resume, 10 events each"),
                       (10000, "10,000 clients resume, 10 events each"),

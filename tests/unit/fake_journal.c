@@ -26,6 +26,12 @@ struct fake_query {
 	char *type, *uid;
 };
 
+struct fake_answer {
+	struct ticket *ticket;
+	struct fake_query query;
+	unsigned at; /* the position of the snapshot */
+};
+
 /* Of the pages of a turn. */
 #define MAX_BROADCASTS 20
 
@@ -50,6 +56,7 @@ struct fake_turn {
 	int64_t bound; /* the last broadcast of the pages; 0: all are read */
 	bool too_large;
 	struct fake_query *queries;
+	struct ticket **tickets; /* of queries */
 	size_t n_queries;
 };
 
@@ -76,6 +83,9 @@ void fake_journal_init(struct fake_journal *journal, struct hub *hub)
 void fake_journal_finish(struct fake_journal *journal)
 {
 	fake_turn_abort(journal);
+	while (journal->n_held)
+		fake_answer(journal, 0, FAKE_REFUSED);
+	free(journal->held);
 	free(journal->rows);
 }
 
@@ -175,18 +185,59 @@ static void send_event(struct fake_journal *journal, const struct row *row, size
 	free(text);
 }
 
-static void send_answer(struct fake_journal *journal, size_t i)
+static char *answer_text(
+	const struct fake_journal *journal, const struct fake_query *query, unsigned at)
 {
 	char head[64];
+	snprintf(head, sizeof(head), "I %s %u %s ", query->type, at, query->uid);
+	return padded(head, journal->answer_len);
+}
+
+static void send_answer(struct fake_journal *journal, size_t i)
+{
 	const struct fake_query *query = &journal->turn->queries[i];
+	if (journal->apart) {
+		journal->turn->tickets[i] = hub_turn_hold(journal->hub, i);
+		return;
+	}
 	if (!strcmp(query->type, "unknown")) {
 		hub_turn_init(journal->hub, i, NULL, 0, "unknown_type");
 		return;
 	}
-	snprintf(head, sizeof(head), "I %s %u %s ", query->type, journal->turn->to, query->uid);
-	char *text = padded(head, journal->answer_len);
+	char *text = answer_text(journal, query, journal->turn->to);
 	hub_turn_init(journal->hub, i, text, strlen(text), NULL);
 	free(text);
+}
+
+void fake_answer(struct fake_journal *journal, size_t i, enum fake_outcome outcome)
+{
+	struct fake_answer answer = journal->held[i];
+	journal->held[i] = journal->held[--journal->n_held];
+	char *text = answer_text(journal, &answer.query, answer.at);
+	if (outcome == FAKE_AGAIN)
+		hub_answer(journal->hub, &answer.ticket, NULL, 0, NULL);
+	else if (outcome == FAKE_REFUSED || !strcmp(answer.query.type, "unknown"))
+		hub_answer(journal->hub, &answer.ticket, NULL, 0, "unknown_type");
+	else
+		hub_answer(journal->hub, &answer.ticket, text, strlen(text), NULL);
+	free(text);
+	free(answer.query.type);
+	free(answer.query.uid);
+}
+
+/* The turn has ended: its answers are held. */
+static void keep_tickets(struct fake_journal *journal)
+{
+	struct fake_turn *turn = journal->turn;
+	if (!journal->apart || turn->too_large)
+		return;
+	journal->held = xrealloc(
+		journal->held, (journal->n_held + turn->n_queries + 1) * sizeof(*journal->held));
+	for (size_t i = 0; i < turn->n_queries; i++) {
+		journal->held[journal->n_held++] =
+			(struct fake_answer){turn->tickets[i], turn->queries[i], turn->to};
+		turn->queries[i] = (struct fake_query){0};
+	}
 }
 
 /* ---- turns ---- */
@@ -202,6 +253,7 @@ void fake_turn_plan(struct fake_journal *journal)
 {
 	assert_null(journal->turn);
 	journal->wanted = false;
+	hub_set_init_mode(journal->hub, journal->apart ? INIT_APART : INIT_IN_TURN);
 	const struct plan *plan = hub_turn_plan(journal->hub);
 	const char *position = hub_position(journal->hub)->text;
 	struct fake_turn *turn = xcalloc(1, sizeof(*turn));
@@ -214,6 +266,7 @@ void fake_turn_plan(struct fake_journal *journal)
 		.n_windows = plan->n_windows,
 		.max_page_rows = plan->page_events,
 		.queries = xcalloc(plan->n_init_queries + 1, sizeof(*turn->queries)),
+		.tickets = xcalloc(plan->n_init_queries + 1, sizeof(struct ticket *)),
 		.n_queries = plan->n_init_queries,
 	};
 	for (size_t i = 0; i < turn->n_pages; i++)
@@ -250,6 +303,7 @@ static void turn_free(struct fake_journal *journal)
 	free(turn->pages);
 	free(turn->windows);
 	free(turn->queries);
+	free(turn->tickets);
 	free(turn);
 }
 
@@ -415,6 +469,7 @@ static void step_init_queries(struct fake_journal *journal)
 static void end(struct fake_journal *journal)
 {
 	bool too_large = journal->turn->too_large;
+	keep_tickets(journal);
 	turn_free(journal);
 	journal->turns++;
 	if (too_large) {

@@ -34,10 +34,13 @@ struct fake_journal {
 	unsigned pruned; /* the oldest position that can be resumed from */
 	bool lags;	 /* a standby: later positions may be replayed yet */
 	size_t answer_len;
+	bool apart;	 /* answers to init are found outside of the turns: fake_answer */
 	size_t max_pull; /* events; more are deferred; 0: no limit */
 	bool defers;	 /* the next turn, whose pull was too large */
 
-	struct fake_turn *turn; /* NULL: between turns */
+	struct fake_turn *turn;	  /* NULL: between turns */
+	struct fake_answer *held; /* not given so far */
+	size_t n_held;
 	bool wanted;		/* the hub asked for a turn */
 	bool plan_before_write; /* the next turn is planned before the last one is written, */
 	bool abort_planned;	/* and aborted at once */
@@ -56,6 +59,10 @@ void fake_journal_lose(struct fake_journal *journal, unsigned position);
 
 /* The number in the text of a position. */
 unsigned fake_number(const char *text);
+
+/* Gives a held answer: in full, as an error, or so that the hub asks again. */
+enum fake_outcome { FAKE_ANSWERED, FAKE_REFUSED, FAKE_AGAIN };
+void fake_answer(struct fake_journal *journal, size_t i, enum fake_outcome outcome);
 
 void fake_turn_plan(struct fake_journal *journal);
 /* One call of the hub at most; false: the turn has ended. */

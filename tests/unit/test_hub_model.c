@@ -216,6 +216,16 @@ static void write_rows(void)
 		fake_journal_commit(&model.journal, writer);
 }
 
+static void answer_init(void)
+{
+	size_t n = model.journal.n_held;
+	if (n)
+		fake_answer(&model.journal, random_below((unsigned)n),
+			chance(10)   ? FAKE_AGAIN
+			: chance(10) ? FAKE_REFUSED
+				     : FAKE_ANSWERED);
+}
+
 static void commit(void)
 {
 	unsigned writer = random_below(MAX_WRITERS);
@@ -281,8 +291,8 @@ static void rewind_history(void)
 }
 
 static void (*const operations[])(void) = {join, join, leave, congest, congest, drain, drain, drain,
-	send_init, send_stop, write_rows, write_rows, write_rows, commit, publish, rewind_history,
-	step_turn, step_turn, step_turn, step_turn, step_turn, step_turn};
+	send_init, send_stop, answer_init, answer_init, write_rows, write_rows, write_rows, commit,
+	publish, rewind_history, step_turn, step_turn, step_turn, step_turn, step_turn, step_turn};
 
 static void operate(void)
 {
@@ -344,8 +354,11 @@ static void settle(void)
 	if (model.journal.turn)
 		complete_turn();
 	complete_turn();
-	for (int rounds = 0; model.journal.wanted || drain_all(); rounds++) {
-		assert_true(rounds < 1000);
+	for (int rounds = 0; model.journal.wanted || model.journal.n_held || drain_all();
+		rounds++) {
+		assert_true(rounds < 10000);
+		while (model.journal.n_held)
+			fake_answer(&model.journal, 0, FAKE_ANSWERED);
 		if (model.journal.wanted)
 			complete_turn();
 	}
@@ -559,6 +572,7 @@ static void begin(uint64_t seed)
 	model.journal.max_pull = model.large ? 20 : chance(50) ? 10 + random_below(40) : 0;
 	model.journal.answer_len = chance(30) ? 3000 : 32;
 	model.journal.pruned = chance(30) ? 5 : 0;
+	model.journal.apart = chance(50);
 }
 
 static void end(void)
