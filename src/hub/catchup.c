@@ -23,6 +23,7 @@
 /* Milliseconds of a turn. Many pages have a cost of their own, which longer turns share. */
 #define LONG_TURN 48
 #define LONG_TURN_MANY 150
+#define LONG_TURN_FEW 3000 /* with so few events that their number hardly matters */
 
 /* Milliseconds that a client waits for a standby to replay the client's cursor. */
 #define LAG_TIMEOUT 5000
@@ -88,12 +89,16 @@ static void adapt_budgets(struct hub *hub)
 {
 	uint64_t now = clock_ms(), took = now - hub->planned_ms;
 	bool many = hub->plan.n_pages >= MANY_PAGES;
-	uint64_t long_turn = many ? LONG_TURN_MANY : LONG_TURN;
+	uint64_t long_turn = hub->page_budget < MIN_PAGE_BUDGET ? LONG_TURN_FEW
+			     : many				? LONG_TURN_MANY
+								: LONG_TURN;
 	if (many)
 		hub->pages_from_ms = now + (took < MAX_PAUSE ? took : MAX_PAUSE);
-	if (hub->plan.n_pages && took > long_turn && hub->page_budget > MIN_PAGE_BUDGET)
+	if (!hub->plan.n_pages)
+		return;
+	if (took > long_turn && hub->page_budget > MIN_PAGE_BUDGET)
 		hub->page_budget /= 2;
-	else if (hub->plan.n_pages && took < long_turn / 3 && hub->page_budget < MAX_PAGE_BUDGET)
+	else if (took < long_turn / 3 && hub->page_budget < MAX_PAGE_BUDGET)
 		hub->page_budget *= 2;
 }
 
@@ -301,6 +306,7 @@ static void open_next_window(struct window *window)
 
 void catchup_settle(struct hub *hub)
 {
+	adapt_budgets(hub);
 	list_for_each_safe (it, &hub->catching_up) {
 		struct catchup *catchup = LIST_OF(it, struct catchup, of_hub);
 		if (starts_now(catchup) || becomes_live(hub, catchup)) {
@@ -317,7 +323,6 @@ void catchup_settle(struct hub *hub)
 
 void catchup_clear(struct hub *hub)
 {
-	adapt_budgets(hub);
 	for (size_t i = 0; i < hub->plan.n_pages; i++) {
 		struct catchup *catchup = hub->page_owners[i];
 		if (!catchup)

@@ -62,6 +62,25 @@ static void test_resume_reads_page_by_page(void **state)
 	assert_true(audience_is_live(a.client->audience));
 }
 
+/* Turns broke off for reasons of their own: pages are as large as before soon after. */
+static void test_page_size_recovers_from_aborted_turns(void **state)
+{
+	insert_many(5000, 0);
+	fake_turn(&journal);
+	resume(&a, "1.0.0.0", PLAIN);
+	for (int i = 0; i < 8; i++)
+		hub_turn_plan(hub), hub_turn_abort(hub);
+	assert_int_equal(hub_turn_plan(hub)->page_events, 8);
+	hub_turn_abort(hub);
+	for (int i = 0; i < 8; i++) {
+		fake_turn_plan(&journal);
+		fake_ms += 100;
+		fake_turn_end(&journal);
+	}
+	assert_true(hub_turn_plan(hub)->page_events >= 1024);
+	hub_turn_abort(hub);
+}
+
 /* After a turn with many pages no page is read for the time that it took. */
 static void test_resume_beyond_the_pages_of_a_turn_waits_for_a_pause(void **state)
 {
@@ -371,6 +390,7 @@ int main(void)
 		TEST(test_join_during_a_turn_gets_all_of_its_events),
 		TEST(test_resume_gets_the_missed_events),
 		TEST(test_resume_reads_page_by_page),
+		TEST(test_page_size_recovers_from_aborted_turns),
 		TEST(test_resume_beyond_the_pages_of_a_turn_waits_for_a_pause),
 		TEST(test_resume_from_an_invalid_cursor_is_reset),
 		TEST(test_resume_from_a_malformed_cursor_is_reset_at_once),
