@@ -218,7 +218,8 @@ static void add_page_event(struct hub *hub, struct catchup *catchup, const struc
 		return;
 	catchup->page_last_id = event->id;
 	metric_add(METRIC_CAUGHT_UP_EVENTS, 1);
-	if (!types_include(catchup->audience->types, event->type))
+	if (!types_include(catchup->audience->types, event->type) ||
+		(event->control && !catchup->audience->protocol->control))
 		return;
 	struct block *block = encoded_block(
 		message, catchup->audience->protocol, event->message, event->message_len);

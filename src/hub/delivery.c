@@ -38,7 +38,8 @@ static void merge_broadcasts(
 {
 	for (; batch->broadcasts < hub->n_broadcasts; batch->broadcasts++) {
 		struct broadcast *broadcast = &hub->broadcasts[batch->broadcasts];
-		if (types_include(types, broadcast->type))
+		if (types_include(types, broadcast->type) &&
+			(!broadcast->control || protocol->control))
 			batch_add(batch, broadcast->message.blocks[protocol->encoding],
 				broadcast->id);
 	}
@@ -63,7 +64,8 @@ void delivery_add_broadcast(struct hub *hub, const struct event *event)
 			hub->broadcasts, hub->broadcasts_capacity * sizeof(*hub->broadcasts));
 	}
 	struct broadcast *broadcast = &hub->broadcasts[hub->n_broadcasts++];
-	*broadcast = (struct broadcast){.id = event->id, .type = xstrdup(event->type)};
+	*broadcast = (struct broadcast){
+		.id = event->id, .type = xstrdup(event->type), .control = event->control};
 	for (size_t i = 0; i < PROTOCOLS; i++)
 		if (hub->n_by_protocol[i])
 			encoded_block(&broadcast->message, &protocols[i], event->message,

@@ -114,6 +114,7 @@ struct event {
 	const char *message; /* JSON */
 	size_t message_len;
 	bool broadcast;
+	bool control; /* only for clients with control messages */
 };
 
 /* Where the answers to init of the next turns are found. */

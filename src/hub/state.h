@@ -66,6 +66,7 @@ struct init_result {
 struct broadcast {
 	int64_t id;
 	char *type;
+	bool control;
 	struct encoded message;
 };
 

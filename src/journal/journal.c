@@ -205,6 +205,10 @@ static struct event event_of(const struct row *row)
 		.type = row_text(row, EVENT_TYPE, NULL),
 	};
 	event.message = row_text(row, EVENT_MESSAGE, &event.message_len);
+	/* The type is reserved for control messages. */
+	static const char control[] = "{\"type\":\"pgcast\",";
+	event.control = event.broadcast && event.message &&
+			!strncmp(event.message, control, strlen(control));
 	return event;
 }
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from harness import TIMEOUT
+from stream import cursor_now
 
 
 def ops(messages):
@@ -306,3 +307,21 @@ async def test_late_commit_arrives_at_commit(bridge, database):
             got = [message["data"] for message in client.seen
                    if message["data"] not in ("between", "alone")]
     assert got == [n for n in ends if n != 9]
+
+
+async def test_reset_type_reaches_clients_with_control_messages(bridge, database):
+    """Live and from the journal; others, and clients of other types, get nothing."""
+    cursor = await cursor_now(bridge, database)
+    reset = {"type": "pgcast", "op": "reset", "reason": "schema", "for": "log"}
+    async with bridge.client() as plain, bridge.client(v1=True) as v1, \
+            bridge.client(v1=True, types="chat,marker") as other:
+        database.execute("select pgcast.reset_type('log')")
+        assert (await v1.until(lambda message: message["op"] == "reset"))[-1] == reset
+        assert await plain.before_marker(database) == []
+        await other.before_marker(database)
+        assert "reset" not in {message["op"] for message in other.seen}
+        async with bridge.client(v1=True, since=cursor) as late, \
+                bridge.client(since=cursor) as late_plain:
+            assert (await late.until(lambda message: message["op"] == "reset"))[-1] == reset
+            await late_plain.before_marker(database)
+            assert {message["type"] for message in late_plain.seen} == {"marker"}

@@ -93,10 +93,12 @@ select null::int8 as id, null::text, null::bool, null::text, null::text,
   from pages p cross join bound b left join ends e on e.n = p.n
 union all
 select e.id, e.uid, e.broadcast, e.type,
-       '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
-       || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-       || '","data":' || coalesce(e.data::text, 'null')
-       || case when e.old is null then '' else ',"old":' || e.old::text end || '}',
+       case when e.op = 'reset'
+            then '{"type":"pgcast","op":"reset","reason":"schema","for":' || to_json(e.type)::text || '}'
+            else '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
+                 || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                 || '","data":' || coalesce(e.data::text, 'null')
+                 || case when e.old is null then '' else ',"old":' || e.old::text end || '}' end,
        e.page, e.windows, null, null
   from (
        select o.n as page, null::int8[] as windows, o.id, o.uid, o.broadcast, o.type, o.op, o.data, o.old, o.at

@@ -94,10 +94,12 @@ select null::int8 as id, null::text as uid,
   from ends w cross join large l
 union all
 select e.id, e.uid, e.broadcast, e.type,
-       '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
-       || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-       || '","data":' || coalesce(e.data::text, 'null')
-       || case when e.old is null then '' else ',"old":' || e.old::text end || '}'
+       case when e.op = 'reset'
+            then '{"type":"pgcast","op":"reset","reason":"schema","for":' || to_json(e.type)::text || '}'
+            else '{"type":' || to_json(e.type)::text || ',"op":"' || e.op || '","id":' || e.id
+                 || ',"at":"' || to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                 || '","data":' || coalesce(e.data::text, 'null')
+                 || case when e.old is null then '' else ',"old":' || e.old::text end || '}' end
   from events e
  where not (select l.yes from large l)
  order by id nulls first;
