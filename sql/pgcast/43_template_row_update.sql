@@ -1,37 +1,62 @@
 create or replace function pgcast.template_row_update() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $function$ select $template$
+#variable_conflict use_column
+<<our>>
 declare
-	to_uid text;
-	data json;
-	old_uid text;
-	old_data json;
+	current pg_catalog._text;
+	o_ident pg_catalog._text;
+	o_data pg_catalog.json;
+	o_key pg_catalog.json;
+	n_ident pg_catalog._text;
+	n_data pg_catalog.json;
+	whole boolean := true;
 	fits boolean;
 	key int;
 begin
 	begin
-		to_uid := @new_uid@;
-		data := @new_json@;
-		old_uid := @old_uid@;
-		old_data := @old_json@;
-		fits := pg_column_size(data) <= @max_json_bytes@ and pg_column_size(old_data) <= @max_json_bytes@
-			and (to_uid is null or octet_length(to_uid) <= @max_uid_bytes@)
-			and (old_uid is null or octet_length(old_uid) <= @max_uid_bytes@);
+		if @holds@ then
+			our.n_ident := @new_ident@;
+			our.n_data := @new_json@;
+			our.o_ident := @old_ident@;
+			our.o_data := @old_json@;
+			@keep_old_key@
+			our.fits := pg_catalog.pg_column_size(our.n_data) OPERATOR(pg_catalog.<=) @max_json_bytes@
+				and pg_catalog.pg_column_size(our.o_data) OPERATOR(pg_catalog.<=) @max_json_bytes@
+				and (our.n_ident[1] is null
+					or pg_catalog.octet_length(our.n_ident[1]) OPERATOR(pg_catalog.<=) @max_uid_bytes@)
+				and (our.o_ident[1] is null
+					or pg_catalog.octet_length(our.o_ident[1]) OPERATOR(pg_catalog.<=) @max_uid_bytes@);
+		end if;
 	exception when others then
-		fits := false;
+		our.fits := false;
 	end;
-	if not fits then
-		select d.to_uid, d.data into to_uid, data from pgcast.describe_@number@(new) d;
-		select d.to_uid, d.data into old_uid, old_data from pgcast.describe_@number@(old) d;
+	if our.fits is not true then
+		if not @holds@ then
+			our.current := pgcast.current_pieces(@number@, tg_relid);
+		end if;
+		select d.ident, d.data, d.key, d.whole into our.o_ident, our.o_data, our.o_key, our.whole
+		from pgcast.describe_@number@(old, our.current) d;
+		select d.ident, d.data, d.whole and our.whole into our.n_ident, our.n_data, our.whole
+		from pgcast.describe_@number@(new, our.current) d;
 	end if;
-	if to_uid is not distinct from old_uid then
+	if our.o_ident OPERATOR(pg_catalog.=) our.n_ident then
+		if our.whole and our.o_data::pg_catalog.text OPERATOR(pg_catalog.=) our.n_data::pg_catalog.text then
+			return null;
+		end if;
 		insert into pgcast.event (uid, broadcast, type, op, data, old, journal_table)
-		values (to_uid, @broadcast@, @type@, 'update', data, old_data,
+		values (our.n_ident[1], @broadcast@, @type@, 'update', our.n_data, @row_old@,
 			(select g.current from pgcast.rotation g));
 	else
 		insert into pgcast.event (uid, broadcast, type, op, data, journal_table)
-		values (old_uid, @broadcast@, @type@, 'delete', old_data, (select g.current from pgcast.rotation g)),
-			(to_uid, @broadcast@, @type@, 'insert', data, (select g.current from pgcast.rotation g));
+		select case when k.before then our.o_ident[1] else our.n_ident[1] end, @broadcast@, @type@, k.op,
+			case when k.before then our.o_data else our.n_data end, g.current
+		from pgcast.rotation g cross join (values (true, 'delete'), (false, 'insert')) k(before, op)
+		where case when k.before then our.o_ident else our.n_ident end is not null
+		order by k.op;
+		if not found then
+			return null;
+		end if;
 	end if;
 	@notify_once@
 	return null;

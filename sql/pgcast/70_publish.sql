@@ -15,7 +15,8 @@ begin
 	-- Before the event''s id is drawn, as in a trigger: see pgcast.low_id.
 	perform pg_current_xact_id();
 	insert into pgcast.event (uid, broadcast, type, op, data, journal_table)
-	select publish.uid, publish.uid is null, publish.type, 'publish', publish.data, g.current
+	select publish.uid, publish.uid is null, publish.type, 'publish',
+		replace(replace(publish.data::text, E'\n', ' '), E'\r', ' ')::json, g.current
 	from pgcast.rotation g;
 	foreach key in array (select g.bridges from pgcast.rotation g) loop
 		if not pg_try_advisory_xact_lock_shared(pgcast.constant('lock_asleep'), key) then
@@ -27,7 +28,7 @@ end
 $$;
 comment on function pgcast.publish(text, text, json) is
 $$Sends an event without a table, when the transaction commits; not in prepared transactions.
-  uid   its receiver, up to 1024 bytes; NULL: every client
+  uid   its receiver, up to 255 bytes; NULL: every client
   type  as for pgcast.watch; may be a watched table's
   data  up to 16 MiB; NULL arrives as null
 Only its owner may call it, until execute on it is granted.$$;

@@ -7,15 +7,15 @@ create index on note (uid, id);
 select pgcast.watch('note', init_limit => 3);
 insert into note select i, case when i % 2 = 0 then 'ann' else 'bob' end, i from generate_series(1, 10) i order by random();
 select is(pgcast.init('note', 'ann'),
-	'{"type":"note","op":"init","data":[{"id":6,"uid":"ann","n":6},{"id":8,"uid":"ann","n":8},{"id":10,"uid":"ann","n":10}]}',
+	'{"type":"note","op":"init","key":["id"],"more":true,"data":[{"id":6,"uid":"ann","n":6},{"id":8,"uid":"ann","n":8},{"id":10,"uid":"ann","n":10}]}',
 	'the newest init_limit rows of the uid, oldest first');
-select is(pgcast.init('note', 'carl'), '{"type":"note","op":"init","data":[]}', 'no rows of an unknown uid');
-select is(pgcast.init('note', 'ANN'''), '{"type":"note","op":"init","data":[]}', 'uids are compared with case and quotes');
+select is(pgcast.init('note', 'carl'), '{"type":"note","op":"init","key":["id"],"more":false,"data":[]}', 'no rows of an unknown uid');
+select is(pgcast.init('note', 'ANN'''), '{"type":"note","op":"init","key":["id"],"more":false,"data":[]}', 'uids are compared with case and quotes');
 select is(pgcast.init('nothing', 'ann'), null, 'NULL for an unknown type');
 select is(pgcast.init(null, 'ann'), null, 'NULL for a NULL type');
-select is(pgcast.init('note', null), '{"type":"note","op":"init","data":[]}', 'no rows of a NULL uid');
+select is(pgcast.init('note', null), '{"type":"note","op":"init","key":["id"],"more":false,"data":[]}', 'no rows of a NULL uid');
 select pgcast.watch('note', type => 'a "b"', init_limit => 0);
-select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","data":[]}', 'a type is quoted in JSON; a limit may be 0');
+select is(pgcast.init('a "b"', 'ann'), '{"type":"a \"b\"","op":"init","key":["id"],"more":true,"data":[]}', 'a type is quoted in JSON; a limit may be 0');
 select pgcast.watch('note', uid_column => null, type => 'note', init_limit => 2);
 select is(pgcast.init('note', 'x')::json->'data'->>1, '{"id":10,"uid":"ann","n":10}', 'a broadcast table returns the same rows to every uid');
 
@@ -24,9 +24,9 @@ select pgcast.watch('by_int');
 insert into by_int select i, i % 100 from generate_series(1, 10000) i;
 analyze by_int;
 select is(json_array_length(pgcast.init('by_int', '7')::json->'data'), 100, 'an integer uid column: all rows of a uid');
-select is(pgcast.init('by_int', '007'), '{"type":"by_int","op":"init","data":[]}', 'an integer uid is compared as text');
-select is(pgcast.init('by_int', 'seven'), '{"type":"by_int","op":"init","data":[]}', 'a uid that is no integer has no rows');
-select is(pgcast.init('by_int', '99999999999'), '{"type":"by_int","op":"init","data":[]}', 'a uid out of the type''s range has no rows');
+select is(pgcast.init('by_int', '007'), '{"type":"by_int","op":"init","key":["uid","k"],"more":false,"data":[]}', 'an integer uid is compared as text');
+select is(pgcast.init('by_int', 'seven'), '{"type":"by_int","op":"init","key":["uid","k"],"more":false,"data":[]}', 'a uid that is no integer has no rows');
+select is(pgcast.init('by_int', '99999999999'), '{"type":"by_int","op":"init","key":["uid","k"],"more":false,"data":[]}', 'a uid out of the type''s range has no rows');
 create function plan_of(uid text) returns setof text language plpgsql as $$
 begin
 	return query execute 'explain select n.* from by_int n where ' || pgcast.uid_condition('by_int', 'uid', uid)

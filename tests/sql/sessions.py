@@ -248,7 +248,7 @@ def test_init_in_a_snapshot():
         one(b, "select 1")
         w.execute("insert into t values (2, 'ann')")
         check(one(b, "select pgcast.init('t', 'ann')"),
-              '{"type":"t","op":"init","data":[{"id":1,"uid":"ann"}]}',
+              '{"type":"t","op":"init","key":["id"],"more":false,"data":[{"id":1,"uid":"ann"}]}',
               "init answers from the snapshot of a read-only transaction")
         b.execute("commit")
         w.execute("alter table t rename uid to who")
