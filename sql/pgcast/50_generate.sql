@@ -51,17 +51,18 @@ comment on function pgcast.one_line(text) is
 create or replace function pgcast.columns_hold(relation regclass, attnums int2[], names name[],
 	types oid[], listed_all boolean, pins text)
 returns boolean
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-	select not exists (select from unnest(columns_hold.attnums, columns_hold.names) c(attnum, name)
-			where pgcast.column_name(columns_hold.relation, c.attnum) is distinct from c.name)
-		and not exists (select from pgcast.columns_of(columns_hold.relation) c
-			where columns_hold.types[c.attnum] is distinct from c.type
-				and (columns_hold.listed_all or c.attnum = any(columns_hold.attnums)))
-		and (columns_hold.pins is null or columns_hold.types @> array(select c.type
-				from pgcast.columns_of(columns_hold.relation) c)
-			or columns_hold.pins = pgcast.pins(false, array(select c.type
-				from pgcast.columns_of(columns_hold.relation) c), '{}'))
+declare
+	present constant oid[] := array(select c.type from pgcast.columns_of(relation) c);
+begin
+	return pgcast.column_names(relation, attnums) = names
+		and not exists (select from pgcast.columns_of(relation) c
+			where types[c.attnum] is distinct from c.type and (listed_all or c.attnum = any(attnums)))
+		and (pins is null or types @> present or pgcast.pins(false, present, '{}') = pins);
+exception when others then
+	return false;
+end
 $$;
 comment on function pgcast.columns_hold(regclass, int2[], name[], oid[], boolean, text) is
 	'Whether generated code suits the columns of a table as they are now: names and types of those that'
@@ -187,6 +188,13 @@ declare
 		where s.number = current_pieces.number);
 	pieces constant jsonb := pgcast.pieces(s, 'n');
 begin
+	if pgcast.column_name(s.relation, s.uid_attnum) is null and s.uid_column is not null
+			and current_setting('pgcast.warned', true) is distinct from number::text then
+		perform set_config('pgcast.warned', number::text, true);
+		raise warning 'pgcast: a change of type % reaches nobody: the column % is missing',
+				quote_ident(s.type), quote_ident(s.uid_column)
+			using hint = 'Run pgcast.watch again for the table, or pgcast.unwatch.';
+	end if;
 	return array(
 		select format('select %s from (select (x.r).* from (select $1::text::%s as r offset 0) x) n%s',
 			p.sql, member, pieces->>'join')

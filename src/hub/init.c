@@ -1,6 +1,7 @@
 /* Answers to init: requested by clients, read in a turn once for all clients of a uid, and inserted
  * into the stream of each where that turn ends. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 #include "clock.h"
@@ -114,15 +115,23 @@ void hub_turn_init(
 {
 	struct init_result *result = &hub->init_results[query];
 	result->error = error;
+	if (error) {
+		free(result->reason);
+		result->reason = message ? xstrdup(message) : NULL;
+		return;
+	}
 	for (size_t i = 0; message && i < ENCODINGS; i++)
 		if (result->protocols[i])
 			encoded_block(&result->message, result->protocols[i], message, len);
 }
 
-static const char *error_text(const char *code)
+static const char *error_text(const struct init_result *result)
 {
-	return strcmp(code, "unknown_type") == 0 ? "unknown type"
-						 : "init took too long, or its table is locked";
+	if (result->reason)
+		return result->reason;
+	return strcmp(result->error, "unknown_type") == 0
+		       ? "unknown type"
+		       : "init took too long, or its table is locked";
 }
 
 static void answer_request(struct hub *hub, struct init_request *request)
@@ -143,7 +152,7 @@ static void answer_request(struct hub *hub, struct init_request *request)
 		hub->turn_wanted = true;
 		return;
 	} else {
-		client_send_error(client, result->error, error_text(result->error), request->ref);
+		client_send_error(client, result->error, error_text(result), request->ref);
 	}
 	init_request_destroy(&request);
 }
@@ -172,8 +181,11 @@ static void adapt_budget(struct hub *hub)
 void init_clear(struct hub *hub)
 {
 	adapt_budget(hub);
-	for (size_t i = 0; i < hub->plan.n_init_queries; i++)
+	for (size_t i = 0; i < hub->plan.n_init_queries; i++) {
 		encoded_clear(&hub->init_results[i].message);
+		free(hub->init_results[i].reason);
+		hub->init_results[i].reason = NULL;
+	}
 	list_for_each (it, &hub->init_requests)
 		LIST_OF(it, struct init_request, of_hub)->query = 0;
 }

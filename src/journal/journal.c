@@ -285,14 +285,19 @@ static void on_answer_row(void *ctx, const struct row *row)
 	const char *text = row_text(row, 0, &len);
 	if (journal->too_large)
 		return;
-	static const char *const errors[] = {"unknown_type", "timeout"};
+	static const char *const errors[] = {"unknown_type", "timeout", "init_failed"};
 	const char *error = NULL;
-	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
-		if (strcmp(text, errors[i]) == 0)
+	const char *message = *text == '{' ? text : NULL;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+		size_t n = strlen(errors[i]);
+		if (strncmp(text, errors[i], n) == 0 && (!text[n] || text[n] == ' ')) {
 			error = errors[i];
+			message = text[n] ? text + n + 1 : NULL;
+		}
+	}
 	if (error && strcmp(error, "timeout") == 0)
 		metric_add_labelled(METRIC_TIMEOUTS, "init", 1);
-	hub_turn_init(journal->hub, journal->n_inits++, *text == '{' ? text : NULL, len, error);
+	hub_turn_init(journal->hub, journal->n_inits++, message, len, error);
 }
 
 static void on_completed_xids_row(void *ctx, const struct row *row)
