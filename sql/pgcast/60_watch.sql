@@ -131,6 +131,12 @@ begin
 			using detail = 'Changes are sent to the uid in the row regardless of the policies; init'
 				' reads as pgcast_owner.';
 	end if;
+	if exists (select from pg_index x where x.indrelid = s.relation and x.indisprimary
+			and not x.indimmediate) then
+		raise warning 'pgcast: the primary key of % is deferrable', s.relation
+			using detail = 'A row that takes the key of one that another transaction deletes may be journaled'
+				' before that delete, and clients then lose it.';
+	end if;
 	if s.uid_column is not null and not exists (
 			select from pg_index x join pg_attribute a
 				on a.attrelid = x.indrelid and a.attnum = x.indkey[0]

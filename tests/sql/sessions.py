@@ -266,7 +266,8 @@ def test_watch_warnings():
         create table secured (uid text, id int, primary key (uid, id));
         alter table secured enable row level security;
         create table partial (id int primary key, uid text);
-        create index on partial (uid) where id > 0"""
+        create index on partial (uid) where id > 0;
+        create table deferred (uid text, id int, primary key (uid, id) deferrable)"""
     with watched(ddl) as w:
         w.execute("set client_min_messages = warning")
         check(warnings_of(w, "select pgcast.watch('bare')"),
@@ -281,6 +282,9 @@ def test_watch_warnings():
         check(warnings_of(w, "select pgcast.watch('secured')"),
               ["pgcast: row-level security of stage.secured does not reach clients"],
               "watch warns of row-level security")
+        check(warnings_of(w, "select pgcast.watch('deferred')"),
+              ["pgcast: the primary key of stage.deferred is deferrable"],
+              "watch warns of a deferrable primary key")
         w.execute("alter table bare drop column uid")
         received = warnings_of(w, "insert into bare (id) select i from generate_series(1, 100) i")
         check(received,
