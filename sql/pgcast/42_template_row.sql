@@ -6,8 +6,10 @@ as $function$ select $template$
 declare
 	ident pg_catalog._text;
 	data pg_catalog.json;
+	whole boolean := true;
 	fits boolean;
 	key int;
+	@move_variables@
 begin
 	begin
 		if @holds@ then
@@ -21,9 +23,11 @@ begin
 		our.fits := false;
 	end;
 	if our.fits is not true then
-		select d.ident, d.data into our.ident, our.data from pgcast.describe_@number@(@row@,
+		select d.ident, d.data, d.whole into our.ident, our.data, our.whole
+		from pgcast.describe_@number@(@row@,
 			case when not @holds@ then pgcast.current_pieces(@number@, tg_relid) end) d;
 	end if;
+	@move@
 	if our.ident is null then
 		return null;
 	end if;
@@ -49,3 +53,30 @@ as $function$ select $template$if (pg_catalog.current_setting('pgcast.notified',
 	end if;$template$ $function$;
 comment on function pgcast.template_notify_once() is
 	'Sends NOTIFY at the first changed row of a transaction';
+
+-- An UPDATE that moves a row to another partition fires the triggers of a DELETE and an INSERT, one
+-- after the other. The first one leaves the old row in a setting, which statement triggers made for the
+-- UPDATE; so its name has the depth of triggers.
+create or replace function pgcast.template_moves(out name text, out piece text) returns setof record
+language sql immutable set search_path = pg_catalog, pg_temp
+as $function$ values
+	('delete', $template$our.moving := pg_catalog.current_setting(@moving@, true);
+	if our.moving OPERATOR(pg_catalog.<>) '' then
+		if our.moving OPERATOR(pg_catalog.<>) 'on' then
+			perform pgcast.unmoved(our.moving, @broadcast@, @type@);
+		end if;
+		perform pg_catalog.set_config(@moving@, pg_catalog.json_build_object('ident', our.ident,
+			'data', our.data, 'whole', our.whole, 'key', @old_key@)::pg_catalog.text, true);
+		return null;
+	end if;$template$),
+	('insert', $template$our.moving := pg_catalog.current_setting(@moving@, true);
+	if our.moving OPERATOR(pg_catalog.<>) '' and our.moving OPERATOR(pg_catalog.<>) 'on' then
+		perform pg_catalog.set_config(@moving@, 'on', true);
+		select m.ident, m.data, m.key, m.whole and our.whole, our.ident, our.data
+		into our.o_ident, our.o_data, our.o_key, our.whole, our.n_ident, our.n_data
+		from pgcast.moved(our.moving) m;
+		@write_pair@
+	end if;$template$)
+$function$;
+comment on function pgcast.template_moves() is
+	'Pieces of the row triggers of a partitioned table: what they do in an UPDATE, by operation';

@@ -1,32 +1,36 @@
 create or replace function pgcast.generated(out name text, out by_row boolean, out op text,
-	out changed_row text, out scope text, out about text, out template text)
+	out changed_row text, out scope text, out about text, out template text, out timing text)
 returns setof record
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
 	values
 		('insert', false, 'insert', 'new', 'referencing new table as new_rows for each statement',
-			'Journals an INSERT', pgcast.template_statement()),
+			'Journals an INSERT', pgcast.template_statement(), 'after'),
 		('update', false, 'update', null,
 			'referencing old table as old_rows new table as new_rows for each statement',
 			'Journals an UPDATE; one that moves a row to another uid as DELETE and INSERT',
-			pgcast.template_update()),
+			pgcast.template_update(), 'after'),
 		('delete', false, 'delete', 'old', 'referencing old table as old_rows for each statement',
-			'Journals a DELETE', pgcast.template_statement()),
+			'Journals a DELETE', pgcast.template_statement(), 'after'),
 		('row_insert', true, 'insert', 'new', 'for each row', 'Journals an inserted row',
-			pgcast.template_row()),
+			pgcast.template_row(), 'after'),
 		('row_update', true, 'update', null, 'for each row',
 			'Journals an updated row; one that moves to another uid as DELETE and INSERT',
-			pgcast.template_row_update()),
+			pgcast.template_row_update(), 'after'),
+		('begin_update', true, 'update', null, 'for each statement', 'Begins an UPDATE',
+			pgcast.template_begin_update(), 'before'),
+		('end_update', true, 'update', null, 'for each statement', 'Ends an UPDATE',
+			pgcast.template_end_update(), 'after'),
 		('row_delete', true, 'delete', 'old', 'for each row', 'Journals a deleted row',
-			pgcast.template_row()),
+			pgcast.template_row(), 'after'),
 		('truncate', null, 'truncate', null, 'for each statement', 'Journals a TRUNCATE, as a broadcast',
-			pgcast.template_truncate()),
-		('describe', null, null, null, null, 'Makes identity and JSON of any row', pgcast.template_describe())
+			pgcast.template_truncate(), 'after'),
+		('describe', null, null, null, null, 'Makes identity and JSON of any row', pgcast.template_describe(), null)
 $$;
 comment on function pgcast.generated() is
 	'The functions that are generated for a watched table: name, whether row triggers use it (NULL: both'
 	' kinds), operation, row that is journaled, form of the trigger (NULL: no trigger function), comment,'
-	' body';
+	' body, when the trigger fires';
 
 create or replace function pgcast.changed(old json, new json) returns json
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -218,6 +222,10 @@ declare
 	vars jsonb := pgcast.constants() || jsonb_build_object(
 		'number', s.number, 'type', quote_literal(s.type), 'broadcast', s.uid_column is null,
 		'holds', coalesce(pgcast.holds(s), 'true'), 'join_columns', n->>'join', 'visible', visible,
+		'moving', format('pg_catalog.concat(''pgcast.update_%s_'', pg_catalog.pg_trigger_depth())', s.number),
+		'first_moved', format('pg_catalog.concat(''pgcast.moved_%s_'', pg_catalog.pg_trigger_depth())',
+			s.number),
+		'move_variables', '', 'move_insert', '', 'move_delete', '',
 		'old', case s.old when 'all' then 'p.o_data' when 'changed' then 'pgcast.changed(p.o_data, p.n_data)'
 			when 'key' then 'p.o_key' else 'null::pg_catalog.json' end);
 	alias text;
@@ -248,8 +256,17 @@ begin
 			then pgcast.fill('if not pg_catalog.pg_try_advisory_xact_lock_shared(@lock_asleep@, key) then'
 				' perform pg_catalog.pg_notify(''pgcast'', @type@); exit; end if;', vars)
 			else 'exit;' end);
-	return vars || jsonb_build_object(
-		'notify_once', case when s.notify then pgcast.fill(pgcast.template_notify_once(), vars) else '' end)
+	vars := vars || jsonb_build_object(
+		'notify_once', case when s.notify then pgcast.fill(pgcast.template_notify_once(), vars) else '' end);
+	vars := vars || jsonb_build_object('write_pair', pgcast.fill(pgcast.template_write_pair(), vars));
+	if (select c.relkind = 'p' from pg_class c where c.oid = s.relation) then
+		vars := vars || jsonb_build_object('move_variables', 'moving pg_catalog.text;'
+				' o_ident pg_catalog._text; o_data pg_catalog.json; o_key pg_catalog.json;'
+				' n_ident pg_catalog._text; n_data pg_catalog.json;')
+			|| (select jsonb_object_agg('move_' || m.name, pgcast.fill(m.piece, vars))
+				from pgcast.template_moves() m);
+	end if;
+	return vars
 		|| (select jsonb_object_agg('update_' || u.name, pgcast.fill(pgcast.template_pairs(),
 				vars || jsonb_build_object('pairs', pgcast.fill(u.pairs, vars), 'step', u.step)))
 			from pgcast.template_sources() u);
@@ -292,7 +309,7 @@ begin
 				else '() returns trigger' end, pins,
 			pgcast.fill(t.template, vars || jsonb_build_object('op', t.op, 'row', t.changed_row,
 				'rows', t.changed_row || '_rows', 'row_ident', vars->(t.changed_row || '_ident'),
-				'row_json', vars->(t.changed_row || '_json'))));
+				'row_json', vars->(t.changed_row || '_json'), 'move', vars->('move_' || t.op))));
 		fn := fn || case when t.scope is null then '(record, text[])' else '()' end;
 		execute format('revoke all on function %s from public', fn);
 		execute format('comment on function %s is %L', fn,
@@ -313,17 +330,17 @@ declare
 	t record;
 begin
 	for t in
-		select m as member, w.name, w.op, w.scope, p.oid::regproc as fn
+		select m as member, w.name, w.timing, w.op, w.scope, p.oid::regproc as fn
 		from pgcast.tree(top) m
 		cross join pgcast.generated() w
 		join pg_proc p on p.proname = w.name || '_' || attach.number
 			and p.pronamespace = 'pgcast'::regnamespace
 		where w.scope is not null
-			and (m = top or not cloned or w.name = 'truncate')
+			and (m = top or not cloned or w.scope = 'for each statement')
 			and not exists (select from pg_trigger g where g.tgrelid = m and g.tgfoid = p.oid)
 	loop
-		execute format('create trigger %I after %s on %s %s execute function %s()',
-			'00_pgcast_' || attach.number || '_' || t.name, t.op, t.member, t.scope, t.fn);
+		execute format('create trigger %I %s %s on %s %s execute function %s()',
+			'00_pgcast_' || attach.number || '_' || t.name, t.timing, t.op, t.member, t.scope, t.fn);
 	end loop;
 end
 $$;

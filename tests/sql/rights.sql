@@ -97,7 +97,7 @@ select is_empty($$
 	cross join lateral regexp_matches(s.body,
 		'[^.\w](?!(?:exists|coalesce|values|from|and|or|over|array|case|k|select|into|event|any|in|as|pair|lateral|when|join|type|if|not) ?\()[a-z_]\w* ?\('
 		'|::(?!pg_catalog\.)\w+|[=<>+|]', 'g') m
-	where p.pronamespace = 'pgcast'::regnamespace and p.proname ~ '^(row_)?(insert|update|delete)_[0-9]+$'$$,
+	where p.pronamespace = 'pgcast'::regnamespace and p.proname ~ '^((row_)?(insert|update|delete)|(begin|end)_update)_[0-9]+$'$$,
 	'generated functions name no function, operator or cast that a search path could find');
 
 set local role pgcast_test_bridge;
@@ -115,7 +115,7 @@ select is_empty($$
 	select p.oid::regprocedure::text from pg_proc p
 	where p.pronamespace = 'pgcast'::regnamespace
 		and (not coalesce(p.proconfig && array['search_path=pg_catalog, pg_temp'], false)
-				and p.proname !~ '^(row_)?(insert|update|delete)_[0-9]+$'
+				and p.proname !~ '^((row_)?(insert|update|delete)|(begin|end)_update)_[0-9]+$'
 			or p.proowner <> 'pgcast_owner'::regrole
 			or p.proname not in ('schema_version', 'from_utf8', 'low_id', 'find_answer')
 				and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
