@@ -21,13 +21,13 @@ begin
 	begin
 		select g.current, g.bridges, exists (select from @rows@ n@join_columns@ where @is_slow@)
 		into our.journal_table, our.bridges, our.slow_path
-		from pgcast.rotation g where @holds@;
+		from pgcast.rotation g where @is_current@;
 	exception when others then
 		null;
 	end;
 	if our.slow_path is not false then
 		select g.current, g.bridges into our.journal_table, our.bridges from pgcast.rotation g;
-		if not @holds@ then
+		if not @is_current@ then
 			our.current := pgcast.current_pieces(@number@, tg_relid);
 		end if;
 		for r in select * from @rows@ loop

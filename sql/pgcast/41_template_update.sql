@@ -77,13 +77,13 @@ begin
 			or exists (select from old_rows n@join_columns@ where @is_slow@),
 			exists (select from new_rows offset 1)
 		into our.journal_table, our.bridges, our.slow_path, our.many
-		from pgcast.rotation g where @holds@;
+		from pgcast.rotation g where @is_current@;
 	exception when others then
 		null;
 	end;
 	if our.slow_path is not false then
 		select g.current, g.bridges into our.journal_table, our.bridges from pgcast.rotation g;
-		if not @holds@ then
+		if not @is_current@ then
 			our.current := pgcast.current_pieces(@number@, tg_relid);
 		end if;
 		for pass in 1 .. 2 loop

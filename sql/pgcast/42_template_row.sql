@@ -12,7 +12,7 @@ declare
 	@move_variables@
 begin
 	begin
-		if @holds@ then
+		if @is_current@ then
 			our.ident := @row_ident@;
 			our.data := @row_json@;
 			our.fits := pg_catalog.pg_column_size(our.data) OPERATOR(pg_catalog.<=) @max_json_bytes@
@@ -25,7 +25,7 @@ begin
 	if our.fits is not true then
 		select d.ident, d.data, d.whole into our.ident, our.data, our.whole
 		from pgcast.describe_@number@(@row@,
-			case when not @holds@ then pgcast.current_pieces(@number@, tg_relid) end) d;
+			case when not @is_current@ then pgcast.current_pieces(@number@, tg_relid) end) d;
 	end if;
 	@move@
 	if our.ident is null then
@@ -79,4 +79,4 @@ as $function$ values
 	end if;$template$)
 $function$;
 comment on function pgcast.template_moves() is
-	'Pieces of the row triggers of a partitioned table: what they do in an UPDATE, by operation';
+	'Pieces of the row triggers of a partitioned table for rows that an UPDATE moves, by operation';

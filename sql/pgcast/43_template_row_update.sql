@@ -15,7 +15,7 @@ declare
 	key int;
 begin
 	begin
-		if @holds@ then
+		if @is_current@ then
 			our.n_ident := @new_ident@;
 			our.n_data := @new_json@;
 			our.o_ident := @old_ident@;
@@ -32,7 +32,7 @@ begin
 		our.fits := false;
 	end;
 	if our.fits is not true then
-		if not @holds@ then
+		if not @is_current@ then
 			our.current := pgcast.current_pieces(@number@, tg_relid);
 		end if;
 		select d.ident, d.data, d.key, d.whole into our.o_ident, our.o_data, our.o_key, our.whole
@@ -90,7 +90,7 @@ begin
 end
 $template$ $function$;
 comment on function pgcast.template_begin_update() is
-	'Body of the function that tells row triggers that an UPDATE fires them';
+	'Body of the function that marks the begin of an UPDATE for the row triggers';
 
 create or replace function pgcast.template_end_update() returns text
 language sql immutable set search_path = pg_catalog, pg_temp

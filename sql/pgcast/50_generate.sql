@@ -161,7 +161,7 @@ comment on function pgcast.source_pins(pgcast.source) is
 	'The settings that a watched table''s trigger functions pin: those that change the text of its'
 	' columns; all when user texts have names that search_path finds';
 
-create or replace function pgcast.holds(s pgcast.source) returns text
+create or replace function pgcast.is_current(s pgcast.source) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
 	select format('pgcast.columns_hold(%L::pg_catalog.regclass, %L::pg_catalog._int2,'
@@ -181,7 +181,7 @@ as $$
 		from pgcast.columns_of(s.relation) o) c
 	group by l.listed
 $$;
-comment on function pgcast.holds(pgcast.source) is
+comment on function pgcast.is_current(pgcast.source) is
 	'SQL for whether the code generated for a table suits its columns';
 
 create or replace function pgcast.current_pieces(number int, member regclass) returns text[]
@@ -221,7 +221,7 @@ declare
 	visible text := case when n->>'listed' is null then 'n.*' else 'c.*' end;
 	vars jsonb := pgcast.constants() || jsonb_build_object(
 		'number', s.number, 'type', quote_literal(s.type), 'broadcast', s.uid_column is null,
-		'holds', coalesce(pgcast.holds(s), 'true'), 'join_columns', n->>'join', 'visible', visible,
+		'is_current', coalesce(pgcast.is_current(s), 'true'), 'join_columns', n->>'join', 'visible', visible,
 		'moving', format('pg_catalog.concat(''pgcast.update_%s_'', pg_catalog.pg_trigger_depth())', s.number),
 		'first_moved', format('pg_catalog.concat(''pgcast.moved_%s_'', pg_catalog.pg_trigger_depth())',
 			s.number),

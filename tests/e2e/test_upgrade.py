@@ -37,8 +37,9 @@ CATALOG = r"""
         select c.*, c.relnamespace::regnamespace || '.' || c.relname as name from pg_class c
         where c.relnamespace in ('pgcast'::regnamespace, 'public'::regnamespace)),
     object(what, acl, comment) as (
-        select concat_ws(' ', p.proowner::regrole, regexp_replace(pg_get_functiondef(p.oid),
-                '''\d+''::pg_catalog.regclass', 'relation', 'g')), p.proacl,
+        select concat_ws(' ', p.proowner::regrole, regexp_replace(
+                pg_get_functiondef(p.oid), '''\d+''::pg_catalog.regclass', 'relation', 'g')),
+                p.proacl,
                 obj_description(p.oid, 'pg_proc')
             from pg_proc p where p.pronamespace = 'pgcast'::regnamespace
         union all select concat_ws(' ', c.name, c.relkind, c.relowner::regrole, c.reloptions::text,

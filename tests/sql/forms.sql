@@ -1,4 +1,4 @@
--- The form of JSON and uids: one whatever the settings of a session; big_as_text, utc; line breaks;
+-- The form of JSON and uids: the same with any settings of a session; big_as_text, utc; line breaks;
 -- virtual generated columns.
 begin;
 select plan(24);
