@@ -133,7 +133,7 @@ as $$
 		where not h.visible and h.attname is distinct from s.uid_column)
 $$;
 comment on function pgcast.visible_key(pgcast.source) is
-	'The columns by which clients tell a uid''s rows apart: those of the primary key; NULL when there is'
+	'The columns that distinguish the rows of a uid for clients: those of the primary key; NULL when there is'
 	' none, or when clients may not see it';
 
 create or replace function pgcast.outputs(types oid[], text_types oid[], out output text,

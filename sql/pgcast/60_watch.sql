@@ -154,8 +154,8 @@ $$;
 comment on function pgcast.watch(regclass, name, text, name[], int, boolean, boolean, name[], text, text, boolean,
 	boolean, boolean) is
 $$Journals and announces every INSERT, UPDATE, DELETE and TRUNCATE of a table, from now on. Calling it
-again changes the settings that are given and leaves the others as they were; do so after renaming a
-column, adding a partition, a child or an AFTER ROW trigger.
+again changes the settings that are given and leaves the others as they were; do so after adding
+a partition, a child or an AFTER ROW trigger, or renaming a column of a filter.
   relation    an ordinary or partitioned table, or the parent of an inheritance tree
   uid_column  column with the uid, of any type, compared as text; default: uid; NULL: as broadcast => true
   type        "type" of its messages: 1 to 255 bytes, no comma, of one table only; default: the table's name
