@@ -9,7 +9,7 @@ begin
 	drop function if exists pgcast.watch(regclass, name, text, name[], int, boolean),
 		pgcast.check_watch(regclass, name, name[], int, boolean),
 		pgcast.save_source(regclass, name, text, name[], int, boolean),
-		pgcast.select_list(regclass, name[], text), pgcast.newest(int, text);
+		pgcast.select_list(regclass, name[], text), pgcast.newest(int, text), pgcast.generated();
 	alter table pgcast.source
 		alter init_limit set default 100, alter notify set default true,
 		add order_by name[], add filter text, add old text not null default 'all',

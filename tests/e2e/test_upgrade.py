@@ -68,7 +68,8 @@ CATALOG = r"""
         union all select n.nspowner::regrole::text, n.nspacl, obj_description(n.oid, 'pg_namespace')
             from pg_namespace n where n.nspname = 'pgcast'
         union all select to_jsonb(m)::text, null, null from pgcast.meta m
-        union all select concat_ws(' ', s.relation, to_jsonb(s) - 'relation' - 'relation_oid'), null, null
+        union all select concat_ws(' ', s.relation, to_jsonb(s) - 'relation' - 'relation_oid'),
+                null, null
             from pgcast.source s)
     select what, array(select a::text from unnest(acl) a order by 1), comment
     from object order by 1, 2"""
