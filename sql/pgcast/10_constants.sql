@@ -12,7 +12,7 @@ as $$
 		'lock_asleep', 1885823794,
 		'lock_pruning', 1885823795,
 		'max_json_bytes', 16 * 1024 * 1024,
-		'max_uid_bytes', 1024,
+		'max_uid_bytes', 255,
 		'max_type_bytes', 255,
 		'max_init_limit', 100000,
 		'slow_path_bytes', 1024 * 1024,

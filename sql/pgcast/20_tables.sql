@@ -17,7 +17,11 @@ create table if not exists pgcast.source (
 	old text not null default 'all',
 	big_as_text boolean not null default false,
 	utc boolean not null default false,
-	replicated boolean not null default false
+	replicated boolean not null default false,
+	relation_oid oid,
+	uid_attnum int2,
+	column_attnums int2[],
+	order_attnums int2[]
 );
 comment on table pgcast.source is
 	'The watched tables with the arguments of pgcast.watch; pgcast.watched is the view to read';
@@ -34,6 +38,11 @@ comment on column pgcast.source.old is 'The part of old rows that updates carry:
 comment on column pgcast.source.big_as_text is 'true: int8 and numeric values are JSON strings';
 comment on column pgcast.source.utc is 'true: timestamps without time zone end in Z';
 comment on column pgcast.source.replicated is 'true: triggers fire for replicated rows, too';
+comment on column pgcast.source.relation_oid is
+	'The table in which the columns have the numbers below; in any other their names count';
+comment on column pgcast.source.uid_attnum is 'Number of uid_column, which follows it when it is renamed';
+comment on column pgcast.source.column_attnums is 'Numbers of columns';
+comment on column pgcast.source.order_attnums is 'Numbers of order_by';
 comment on sequence pgcast.source_number_seq is 'Numbers of pgcast.source';
 
 create table if not exists pgcast.rotation (

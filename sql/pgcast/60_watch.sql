@@ -40,6 +40,10 @@ begin
 		raise exception 'pgcast: init_limit must be between 0 and %', pgcast.constant('max_init_limit')
 			using errcode = 'invalid_parameter_value';
 	end if;
+	if source.filter is not null then
+		-- With the names that the trigger functions find, and no others.
+		execute format(E'select from %s n where (%s\n) limit 0', source.relation, source.filter);
+	end if;
 	if source.old not in ('all', 'changed', 'key', 'none') then
 		raise exception 'pgcast: old must be all, changed, key or none'
 			using errcode = 'invalid_parameter_value';
@@ -87,7 +91,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
 	c pg_class;
-	s pgcast.source := (select s from pgcast.source s where s.relation = watch.relation);
+	s pgcast.source := (select pgcast.resolve(s) from pgcast.source s where s.relation = watch.relation);
 begin
 	select * into c from pg_class where oid = watch.relation;
 	if watch.broadcast and watch.uid_column <> '' or not watch.broadcast and watch.uid_column is null then
@@ -127,6 +131,12 @@ begin
 			using detail = 'Changes are sent to the uid in the row regardless of the policies; init'
 				' reads as pgcast_owner.';
 	end if;
+	if exists (select from pg_index x where x.indrelid = s.relation and x.indisprimary
+			and not x.indimmediate) then
+		raise warning 'pgcast: the primary key of % is deferrable', s.relation
+			using detail = 'A row that takes the key of one that another transaction deletes may be journaled'
+				' before that delete, and clients then lose it.';
+	end if;
 	if s.uid_column is not null and not exists (
 			select from pg_index x join pg_attribute a
 				on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
@@ -144,8 +154,8 @@ $$;
 comment on function pgcast.watch(regclass, name, text, name[], int, boolean, boolean, name[], text, text, boolean,
 	boolean, boolean) is
 $$Journals and announces every INSERT, UPDATE, DELETE and TRUNCATE of a table, from now on. Calling it
-again changes the settings that are given and leaves the others as they were; do so after renaming a
-column, adding a partition, a child or an AFTER ROW trigger.
+again changes the settings that are given and leaves the others as they were; do so after adding
+a partition, a child or an AFTER ROW trigger, or renaming a column of a filter.
   relation    an ordinary or partitioned table, or the parent of an inheritance tree
   uid_column  column with the uid, of any type, compared as text; default: uid; NULL: as broadcast => true
   type        "type" of its messages: 1 to 255 bytes, no comma, of one table only; default: the table's name
@@ -153,9 +163,17 @@ column, adding a partition, a child or an AFTER ROW trigger.
   init_limit  rows in an answer to init, 0 to 100000, the newest by order_by; default: 100
   notify      false for tables written in prepared transactions, where NOTIFY is refused: bridges then poll
   broadcast   true: each change is sent to every client
+  order_by    columns whose greatest values make the newest rows of an answer to init; default: the key
+  filter      condition on a row of which clients see the rows that meet it; names other than its columns and
+              PostgreSQL's own need their schema. A row that leaves is a delete, one that enters an insert.
+  old         old rows of updates: all, changed (columns that differ), key, none; default: all
+  big_as_text true: int8 and numeric values are JSON strings, which JavaScript does not round
+  utc         true: timestamps without time zone end in Z, as those of most ORMs, which are in UTC
+An UPDATE is sent if clients see a difference. One that changes the uid or the primary key is a delete and an
+insert; the deletes of a statement come before its inserts. Columns keep their role when they are renamed.
 Raises when the table can't be watched. Warns when init is slow, forbidden, or passes row-level security.
 Needs membership in pgcast_owner and the right TRIGGER on the table. Rows of the journal keep JSON of up to
-16 MiB; of a larger row, only the primary key. Rows with a uid of more than 1024 bytes reach nobody.$$;
+16 MiB; of a larger row, only the primary key. Rows with a uid of more than 255 bytes reach nobody.$$;
 
 create or replace function pgcast.unwatch(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp

@@ -9,7 +9,7 @@ begin
 	perform pg_current_xact_id();
 	insert into pgcast.event (uid, broadcast, type, op, data, journal_table)
 	select write_event.uid, write_event.broadcast, write_event.type, write_event.op,
-		write_event.data, g.current
+		replace(replace(write_event.data::text, E'\n', ' '), E'\r', ' ')::json, g.current
 	from pgcast.rotation g;
 	foreach key in array (select g.bridges from pgcast.rotation g) loop
 		if not pg_try_advisory_xact_lock_shared(pgcast.constant('lock_asleep'), key) then
@@ -39,7 +39,7 @@ end
 $$;
 comment on function pgcast.publish(text, text, json) is
 $$Sends an event without a table, when the transaction commits; not in prepared transactions.
-  uid   its receiver, up to 1024 bytes; NULL: every client
+  uid   its receiver, up to 255 bytes; NULL: every client
   type  as for pgcast.watch; may be a watched table's
   data  up to 16 MiB; NULL arrives as null
 Only its owner and roles with pgcast.grant_publish may call it.$$;

@@ -26,96 +26,128 @@ begin
 		join pg_operator o on o.oid = m.amopopr
 		where c.opcmethod = (select a.oid from pg_am a where a.amname = 'btree')
 			and c.opcdefault and c.opcintype = type), '=');
+	begin
+		execute format('select %L::%s', uid, typename);
+	exception when others then
+		return 'false';
+	end;
 	execute format('select %1$L::%2$s %3$s %1$L::%2$s', uid, typename, equals);
 	return format('n.%I %s %L::%s and %s', uid_column, equals, uid, typename, as_text);
-exception
-	when undefined_function or ambiguous_function then
-		return as_text;
-	when data_exception or check_violation or not_null_violation then
-		return 'false';
+exception when undefined_function or ambiguous_function then
+	return as_text;
 end
 $$;
 comment on function pgcast.uid_condition(regclass, name, text) is
 	'SQL that finds a uid''s rows n: by index if there is one, and false when no value of the'
 	' column''s type has that text';
 
-create or replace function pgcast.newest(number int, uid text) returns text
+create or replace function pgcast.newest(number int, uid text, out data text, out more boolean)
 language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp set timezone = 'UTC'
+set search_path = pg_catalog, pg_temp set quote_all_identifiers = off set timezone = 'UTC'
+set datestyle = 'ISO, MDY' set intervalstyle = postgres set bytea_output = hex
+set extra_float_digits = 1 set lc_monetary = 'C' set array_nulls = on
 as $$
 declare
-	s pgcast.source := (select s from pgcast.source s where s.number = newest.number);
-	list text := pgcast.select_list(s.relation, s.columns, 'n');
-	keys text[] := (select array_agg(format('n.%I', k.name) order by k.place)
-		from unnest(pgcast.keys(s.relation, s.uid_column)) with ordinality k(name, place));
-	query text := format('select n.* from %s n where %s order by %s desc limit %s', s.relation,
+	stored pgcast.source := (select s from pgcast.source s where s.number = newest.number);
+	s pgcast.source := pgcast.resolve(stored);
+	pieces jsonb := pgcast.pieces(s, 'n');
+	ages name[] := coalesce(s.order_by || pgcast.visible_key(s), pgcast.keys(s.relation, s.uid_column));
+	query text := format(E'select n.* from %s n where %s%s order by %s desc limit %s', s.relation,
 		pgcast.uid_condition(s.relation, s.uid_column, newest.uid),
-		array_to_string(coalesce(keys, array['n.tableoid', 'n.ctid']), ' desc, '), s.init_limit);
-	data text;
+		E' and (' || s.filter || E'\n)', coalesce((
+			select string_agg(format('n.%I', a.name), ' desc, ' order by a.place)
+			from unnest(ages) with ordinality a(name, place)), 'n.tableoid desc, n.ctid'),
+		s.init_limit + 1);
 	all_fit bool;
 	rows text[];
 	total bigint := 0;
+	number_of_rows int := 0;
 	r record;
 begin
 	begin
-		execute format('select string_agg(x.data, '','' order by x.place desc)'
-			' filter (where x.fits), bool_and(x.fits)'
-			' from (select y.*,'
-			' sum(length(y.data)) filter (where y.fits) over (order by y.place) as total'
-			' from (select d.*, length(d.data) <= %4$s as fits'
-			' from (select to_json(%1$s.*)::text as data, row_number() over () as place'
-			' from (%2$s) n%3$s) d) y) x where x.place = 1 or x.total <= %4$s or x.total is null',
-			case when list is null then 'n' else 'c' end, query,
-			coalesce(' cross join lateral (select ' || list || ') c', ''),
-			pgcast.constant('max_json_bytes'))
-		into data, all_fit;
+		execute format('select string_agg(x.data, '','' order by x.place desc) filter (where x.sent),'
+			' bool_and(x.fits or x.place > %4$s), count(*) > count(*) filter (where x.sent)'
+			' from (select y.*, y.place <= %4$s and (y.place = 1 or y.total <= %3$s) as sent'
+			' from (select d.*, length(d.data) <= %3$s as fits,'
+			' sum(length(d.data)) over (order by d.place) as total'
+			' from (select (%5$s)::text as data, row_number() over () as place'
+			' from (%1$s) n%2$s) d) y) x', query, pieces->>'join',
+			pgcast.constant('max_json_bytes'), s.init_limit, pieces->>'json')
+		into data, all_fit, more;
 		if all_fit is not false then
-			return data;
+			return;
 		end if;
 	exception
 		when lock_not_available then
 			raise;
-		when others then
+		when data_exception or program_limit_exceeded or out_of_memory then
 			null;
 	end;
-	-- A row is too large, probably: read them one by one.
+	-- A row is too large: read them one by one.
+	more := false;
 	for r in execute query loop
-		execute format('select d.data::text from pgcast.describe_%s($1) d', s.number) into data using r;
+		execute format('select d.data::text from pgcast.describe_%s($1, $2) d', s.number) into data
+		using r, case when stored is distinct from s then pgcast.current_pieces(s.number, s.relation) end;
 		total := total + length(data);
-		exit when total > pgcast.constant('max_json_bytes') and rows is not null;
+		number_of_rows := number_of_rows + 1;
+		more := number_of_rows > s.init_limit
+			or total > pgcast.constant('max_json_bytes') and rows is not null;
+		exit when more;
 		rows := data || rows;
 	end loop;
-	return array_to_string(rows, ',');
+	data := array_to_string(rows, ',');
 end
 $$;
 comment on function pgcast.newest(int, text) is
-	'A uid''s newest rows in a watched table as JSON, oldest first, separated by commas';
+	'A uid''s newest rows in a watched table as JSON, oldest first, separated by commas; more: there are'
+	' others';
+
+create or replace function pgcast.hides_rows(relation regclass) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+	select row_security_active(hides_rows.relation) and not exists (
+		select from pg_policy p where p.polrelid = hides_rows.relation and p.polpermissive
+			and p.polcmd in ('r', '*')
+			and exists (select from unnest(p.polroles) r where r = 0 or pg_has_role(r, 'usage')))
+$$;
+comment on function pgcast.hides_rows(regclass) is
+	'Whether row-level security shows pgcast_owner no row of a table, since no policy is for it';
 
 create or replace function pgcast.init(type text, uid text) returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 declare
-	number int := (select s.number from pgcast.source s where s.type = init.type);
+	s pgcast.source := (select s from pgcast.source s where s.type = init.type);
+	answer record;
 begin
-	if number is null then
+	if s.number is null then
 		return null;
 	end if;
-	return format('{"type":%s,"op":"init","data":[%s]}', to_json(init.type),
-		pgcast.newest(number, init.uid));
+	if pgcast.hides_rows(s.relation) then
+		raise insufficient_privilege using message = 'no policy is for pgcast_owner';
+	end if;
+	select * into answer from pgcast.newest(s.number, init.uid);
+	return format('{"type":%s,"op":"init","key":%s,"more":%s,"data":[%s]}', to_json(init.type),
+		to_json(coalesce(pgcast.visible_key(pgcast.resolve(s)), '{}')), to_json(answer.more), answer.data);
 exception
 	when query_canceled or lock_not_available then
 		return 'timeout';
 	when others then
 		raise warning 'pgcast: init of % failed: %', quote_literal(init.type), sqlerrm
-			using hint = 'Run pgcast.watch again for the table, or pgcast.unwatch.';
-		return null;
+			using hint = 'Let pgcast_owner read the table and its rows, or run pgcast.watch again.';
+		return 'init_failed ' || case
+			when (select c.relrowsecurity from pg_class c where c.oid = s.relation)
+				then 'row-level security: ' else '' end
+			-- The text of such an error may contain values.
+			|| case when sqlstate ~ '^2[23]' then 'invalid data' else translate(sqlerrm, E'\r\n', '  ') end;
 end
 $$;
 comment on function pgcast.init(text, text) is
 	'The answer to a client''s init: the uid''s newest rows, up to init_limit, oldest first, as a whole'
-	' message. NULL when the type isn''t watched, or with a warning when the table can''t be read;'
-	' ''timeout'' when that takes longer than statement_timeout, or the table is locked.';
+	' message with the names of the key''s columns, and whether there are more rows. NULL when the type'
+	' isn''t watched; ''timeout'' when it takes longer than statement_timeout, or the table is locked;'
+	' ''init_failed'' and the reason, with a warning, when the table can''t be read.';
 
 -- The time limit may strike anywhere in here, so nothing of any length stands outside the block.
 create or replace function pgcast.find_answer(type text, uid text) returns int

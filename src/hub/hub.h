@@ -150,8 +150,8 @@ void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event
 /* A broadcast, for the pages of these windows. */
 void hub_turn_page_broadcast(
 	struct hub *hub, const size_t windows[], size_t n, const struct event *event);
-/* The answer to the plan's init query; message NULL: `error` is the code of an error, static text;
- * both NULL: the next turn has to ask again. */
+/* The answer to the plan's init query. With `error`, the code of an error in static text, the
+ * message is its reason or NULL; both NULL: the next turn has to ask again. */
 void hub_turn_init(
 	struct hub *hub, size_t query, const char *message, size_t len, const char *error);
 /* The answer is found outside of the turn, in its snapshot. Its clients wait at the end of the turn

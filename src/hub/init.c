@@ -3,6 +3,7 @@
  * the turn has a ticket: its clients wait there, and then catch up. */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 #include "clock.h"
@@ -134,6 +135,11 @@ void hub_turn_init(
 {
 	struct init_result *result = &hub->init_results[query];
 	result->error = error;
+	if (error) {
+		free(result->reason);
+		result->reason = message ? xstrdup(message) : NULL;
+		return;
+	}
 	for (size_t i = 0; message && i < ENCODINGS; i++)
 		if (result->protocols[i])
 			encoded_block(&result->message, result->protocols[i], message, len);
@@ -156,7 +162,9 @@ static const char *error_text(const char *code)
 	return "init took too long, or its table is locked";
 }
 
-static void give_answer(struct init_request *request, struct block *block, const char *error)
+/* With a block, or with the code of an error and its reason (NULL: the usual one). */
+static void give_answer(
+	struct init_request *request, struct block *block, const char *error, const char *reason)
 {
 	struct client *client = request->client;
 	assert(block || error);
@@ -165,7 +173,7 @@ static void give_answer(struct init_request *request, struct block *block, const
 		if (request->ref && request->ack)
 			client_send_ack(client, request->ref);
 	} else {
-		client_send_error(client, error, error_text(error), request->ref);
+		client_send_error(client, error, reason ? reason : error_text(error), request->ref);
 	}
 	init_request_destroy(&request);
 }
@@ -199,7 +207,7 @@ static void answer_request(struct hub *hub, struct init_request *request)
 	if (result->ticket)
 		hold(hub, request, result->ticket);
 	else if (block || result->error)
-		give_answer(request, block, result->error);
+		give_answer(request, block, result->error, result->reason);
 	else
 		hub->turn_wanted = true;
 }
@@ -213,11 +221,12 @@ void hub_answer(
 		struct audience *audience = request->client->audience;
 		audience->catchup->held = false;
 		list_remove(&request->of_ticket);
-		if (message)
+		if (error)
+			give_answer(request, NULL, error, message);
+		else if (message)
 			give_answer(request,
-				encoded_block(&encoded, audience->protocol, message, len), NULL);
-		else if (error)
-			give_answer(request, NULL, error);
+				encoded_block(&encoded, audience->protocol, message, len), NULL,
+				NULL);
 		hub_want_turn(hub);
 	}
 	encoded_clear(&encoded);
@@ -262,8 +271,11 @@ static void adapt_budget(struct hub *hub)
 void init_clear(struct hub *hub)
 {
 	adapt_budget(hub);
-	for (size_t i = 0; i < hub->plan.n_init_queries; i++)
+	for (size_t i = 0; i < hub->plan.n_init_queries; i++) {
 		encoded_clear(&hub->init_results[i].message);
+		free(hub->init_results[i].reason);
+		hub->init_results[i].reason = NULL;
+	}
 	list_for_each (it, &hub->init_requests)
 		LIST_OF(it, struct init_request, of_hub)->query = 0;
 }

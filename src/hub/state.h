@@ -59,6 +59,7 @@ struct init_result {
 	const struct protocol *protocols[ENCODINGS];
 	struct encoded message; /* empty: there is an error */
 	const char *error;	/* its code */
+	char *reason;		/* of the error, from the database; NULL: none */
 	struct ticket *ticket;	/* NULL: found in the turn */
 };
 

@@ -5,7 +5,7 @@
 
 /* Valid as long as the row. */
 struct answer {
-	const char *message; /* NULL: none */
+	const char *message; /* or the reason of the error; NULL: none */
 	size_t len;
 	const char *error; /* its code, static text; NULL with a NULL message: to be asked again */
 };

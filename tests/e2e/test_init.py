@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from harness import eventually
 from stream import replay, table, writing
 
 
@@ -12,7 +13,8 @@ async def test_init_sends_newest_rows_oldest_first(bridge, database):
     async with bridge.client("u1") as client:
         await client.init()
         answer = await client.next()
-    assert list(answer) == ["type", "op", "data"]
+    assert list(answer) == ["type", "op", "key", "more", "data"]
+    assert (answer["key"], answer["more"]) == (["id"], True)
     assert (answer["type"], answer["op"]) == ("log", "init")
     assert [row["id"] for row in answer["data"]] == list(range(101, 301, 2))
     assert {row["uid"] for row in answer["data"]} == {"u1"}
@@ -21,7 +23,8 @@ async def test_init_sends_newest_rows_oldest_first(bridge, database):
 async def test_init_without_rows_is_empty(bridge):
     async with bridge.client("nobody") as client:
         await client.init()
-        assert await client.next() == {"type": "log", "op": "init", "data": []}
+        assert await client.next() == {"type": "log", "op": "init", "key": ["id"], "more": False,
+                                       "data": []}
 
 
 async def test_init_limit_of_table(bridge, database):
@@ -133,3 +136,27 @@ async def test_stop_during_writes_leaves_other_types_whole(bridge, database):
             seen = [m["data"]["id"] for m in got if m["type"] == "log"]
             assert seen == list(range(1, len(seen) + 1))
             assert 50 * number + 25 <= len(seen) <= 200
+
+
+async def test_init_states_the_policy_that_fails(bridge, database):
+    database.execute("""set client_min_messages = error;
+        create table mine (id int primary key, uid text);
+        alter table mine enable row level security;
+        create policy own on mine using (uid = current_setting('app.uid'));
+        create table theirs (id int primary key, uid text);
+        alter table theirs enable row level security;
+        create policy app on theirs to bridge using (true);
+        select pgcast.watch('mine'), pgcast.watch('theirs');
+        insert into mine values (1, 'u1')""")
+    async with bridge.client("u1", v1=True) as client:
+        for type_, reason in ("mine", "app.uid"), ("theirs", "no policy is for pgcast_owner"):
+            await client.send({"cmd": "init", "type": type_, "ref": 1})
+            error = (await client.until(lambda message: message["op"] == "error"))[-1]
+            assert error["code"] == "init_failed"
+            assert error["message"].startswith("row-level security") and reason in error["message"]
+        await eventually(lambda: bridge.lines("init of 'theirs' failed: no policy is for"),
+                         "a log line")
+    database.execute("create policy pgcast on theirs to pgcast_owner using (true)")
+    async with bridge.client("u1", v1=True) as client:
+        await client.init("theirs")
+        await client.until(lambda message: message["op"] == "init")

@@ -32,12 +32,14 @@ SETUP = """
     select pgcast.grant_bridge('bridge')"""
 
 # Objects by name, since oids differ. The order of an ACL depends on the order of the grants.
-CATALOG = """
+CATALOG = r"""
     with relation as (
         select c.*, c.relnamespace::regnamespace || '.' || c.relname as name from pg_class c
         where c.relnamespace in ('pgcast'::regnamespace, 'public'::regnamespace)),
     object(what, acl, comment) as (
-        select concat_ws(' ', p.proowner::regrole, pg_get_functiondef(p.oid)), p.proacl,
+        select concat_ws(' ', p.proowner::regrole, regexp_replace(
+                pg_get_functiondef(p.oid), '''\d+''::pg_catalog.regclass', 'relation', 'g')),
+                p.proacl,
                 obj_description(p.oid, 'pg_proc')
             from pg_proc p where p.pronamespace = 'pgcast'::regnamespace
         union all select concat_ws(' ', c.name, c.relkind, c.relowner::regrole, c.reloptions::text,
@@ -66,7 +68,8 @@ CATALOG = """
         union all select n.nspowner::regrole::text, n.nspacl, obj_description(n.oid, 'pg_namespace')
             from pg_namespace n where n.nspname = 'pgcast'
         union all select to_jsonb(m)::text, null, null from pgcast.meta m
-        union all select concat_ws(' ', s.relation, to_jsonb(s) - 'relation'), null, null
+        union all select concat_ws(' ', s.relation, to_jsonb(s) - 'relation' - 'relation_oid'),
+                null, null
             from pgcast.source s)
     select what, array(select a::text from unnest(acl) a order by 1), comment
     from object order by 1, 2"""

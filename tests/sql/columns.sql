@@ -28,7 +28,7 @@ select results_eq($$select op, data::text, old::text from pgcast.event where typ
 		('delete', '{"name":"m","id":1}', null)$$,
 	'by row triggers, too');
 insert into account values (1, 'ann', 'n', 'secret', 'secret');
-select is(pgcast.init('account', 'ann'), '{"type":"account","op":"init","data":[{"name":"n","id":1}]}', 'init returns only these columns');
+select is(pgcast.init('account', 'ann'), '{"type":"account","op":"init","key":["id"],"more":false,"data":[{"name":"n","id":1}]}', 'init returns only these columns');
 select pgcast.watch('account', columns => array['password']::name[]);
 truncate pgcast.event;
 update account set password = 'public';

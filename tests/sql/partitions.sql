@@ -1,6 +1,6 @@
 -- Partitioned tables and inheritance trees.
 begin;
-select plan(10);
+select plan(14);
 
 create table metric (id int, day date, uid text, v int, primary key (day, id)) partition by range (day);
 create table metric_1 partition of metric for values from ('2026-01-01') to ('2026-02-01');
@@ -41,7 +41,53 @@ select results_eq('select id, op from journal', $$values (4, 'insert'), (5, 'ins
 truncate pgcast.event;
 update metric set day = '2026-01-31' where id = 5;
 select results_eq('select id, op from journal', $$values (5, 'delete'), (5, 'insert')$$,
-	'a row that moves to another partition is deleted and inserted');
+	'a row that moves to another partition with a part of its key is deleted and inserted');
+
+create table stage (id int, uid text, state int, v int) partition by list (state);
+create table stage_1 partition of stage for values in (1);
+create table stage_2 (v int, gone int, state int, uid text, id int);
+alter table stage_2 drop column gone;
+alter table stage attach partition stage_2 for values in (2, 3);
+select pgcast.watch('stage');
+insert into stage values (1, 'ann', 1, 1), (2, 'bob', 2, 2), (3, 'ann', 1, 3);
+truncate pgcast.event;
+update stage set state = 2 where state = 1;
+update stage set state = case state when 2 then 1 end, uid = 'carl' where id = 1;
+select results_eq($$select uid, op, data::text, old::text from pgcast.event order by id$$,
+	$$values ('ann', 'update', '{"v":1,"state":2,"uid":"ann","id":1}', '{"id":1,"uid":"ann","state":1,"v":1}'),
+		('ann', 'update', '{"v":3,"state":2,"uid":"ann","id":3}', '{"id":3,"uid":"ann","state":1,"v":3}'),
+		('ann', 'delete', '{"v":1,"state":2,"uid":"ann","id":1}', null), ('carl', 'insert', '{"id":1,"uid":"carl","state":1,"v":1}', null)$$,
+	'a row that moves to another partition is updated');
+create function refuse() returns trigger language plpgsql as $f$ begin return null; end $f$;
+create trigger refuse before insert on stage_1 for each row execute function refuse();
+truncate pgcast.event;
+update stage set state = 1;
+select results_eq('select id, op from journal order by id', $$values (2, 'delete'), (3, 'delete')$$,
+	'or deleted, when its insert is refused');
+
+create table slot (id int primary key deferrable, uid text) partition by range (id);
+create table slot_1 partition of slot for values from (0) to (10);
+create table slot_2 partition of slot for values from (10) to (100);
+select pgcast.watch('slot');
+insert into slot select i, 'ann' from generate_series(7, 11) i;
+truncate pgcast.event;
+update slot set id = id + 1;
+select results_eq('select id, op from journal', $$values (7, 'delete'), (8, 'delete'), (9, 'delete'), (10, 'delete'), (11, 'delete'),
+	(8, 'insert'), (9, 'insert'), (10, 'insert'), (11, 'insert'), (12, 'insert')$$,
+	'all deletes of an UPDATE come before its inserts');
+create function nested() returns trigger language plpgsql as $f$
+begin
+	if pg_trigger_depth() = 1 then
+		update slot_2 set id = id + 20 where id in (11, 12);
+	end if;
+	return null;
+end
+$f$;
+create trigger nested after update on slot_1 for each row when (old.id = 8) execute function nested();
+truncate pgcast.event;
+update slot set id = id - 1 where id < 10;
+select results_eq('select id, op from journal', $$values (8, 'delete'), (11, 'delete'), (12, 'delete'), (31, 'insert'), (32, 'insert'),
+	(9, 'delete'), (7, 'insert'), (8, 'insert')$$, 'of a nested one, too');
 
 truncate pgcast.event;
 update metric set uid = 'bob' where id = 4;

@@ -1,6 +1,6 @@
 -- Rights of writers, bridges and the owner.
 begin;
-select plan(17);
+select plan(19);
 
 create role pgcast_test_writer;
 create role pgcast_test_bridge;
@@ -15,20 +15,53 @@ select pgcast.watch('t'), pgcast.watch('p', columns => array['id']::name[]);
 grant select, insert, update, delete, truncate on t, p to pgcast_test_writer;
 select pgcast.grant_bridge('pgcast_test_bridge');
 
--- A search path with objects of another role that replace ours.
+-- Objects of other roles that would replace ours, found before ours: functions and operators that raise,
+-- types and tables of another form. The generated functions do not pin search_path.
 create schema trap;
 grant usage on schema trap to public;
-create function trap.to_json(anyelement) returns json language plpgsql as $$ begin raise 'trapped'; end $$;
-create function trap.pg_notify(text, text) returns void language plpgsql as $$ begin raise 'trapped'; end $$;
-create function trap.isnt(text, text) returns boolean language plpgsql as $$ begin raise 'trapped'; end $$;
-create operator trap.= (leftarg = text, rightarg = text, function = trap.isnt);
-create operator trap.<> (leftarg = text, rightarg = text, function = trap.isnt);
+do $$
+declare
+	name text;
+	type text;
+begin
+	foreach name in array array['to_json(anyelement) returns json', 'pg_notify(text, text) returns void',
+			'pg_column_size(anyelement) returns int', 'octet_length(text) returns int',
+			'pg_try_advisory_xact_lock_shared(int, int) returns boolean', 'current_setting(text) returns text',
+			'current_setting(text, boolean) returns text', 'set_config(text, text, boolean) returns text',
+			'pg_current_xact_id() returns xid8', 'replace(text, text, text) returns text',
+			'row_number() returns bigint', 'isfinite(timestamp) returns boolean',
+			'btrim(text, text) returns text', 'json_agg(anyelement) returns json',
+			'columns_hold(regclass, int2[], name[], oid[], boolean, text) returns boolean']
+	loop
+		execute format('create function trap.%s language plpgsql as $f$ begin raise ''trapped''; end $f$', name);
+	end loop;
+	foreach type in array array['text', 'bool', 'int4', 'int8', 'text[]', 'json', 'name', 'oid'] loop
+		execute format('create function trap.op(%1$s, %1$s) returns boolean language plpgsql as'
+			' $f$ begin raise ''trapped''; end $f$', type);
+		foreach name in array array['=', '<>', '<', '>', '<=', '>=', '+', '||'] loop
+			execute format('create operator trap.%s (leftarg = %2$s, rightarg = %2$s, function = trap.op)', name, type);
+		end loop;
+	end loop;
+	foreach type in array array['text', 'bool', 'int2', 'int4', 'int8', 'json', 'record', 'regclass', 'name', 'oid'] loop
+		execute format('create type trap.%I as enum ()', type);
+	end loop;
+end
+$$;
 create table trap.event (id int);
 create table trap.rotation (current int);
+create table trap.new_rows (id int);
+create table trap.old_rows (id int);
 
+create table sums (id bigint primary key, uid text, at timestamp, note json, a bigint[], b int);
+select pgcast.watch('sums', big_as_text => true, utc => true, old => 'changed');
 grant usage on schema trap to pgcast_test_writer;
+grant select, insert, update, delete on sums to pgcast_test_writer;
 set local role pgcast_test_writer;
-set local search_path = trap, pg_catalog, public;
+create temp table event (id int);
+create temp table rotation (current int);
+create temp table new_rows (id int);
+create temp table old_rows (id int);
+set local search_path = pg_temp, trap, pg_catalog, public;
 insert into public.t values (1, 'ann');
 update public.t set uid = 'bob';
 delete from public.t;
@@ -37,6 +70,10 @@ insert into public.p values (1, 'ann');
 update public.p set uid = 'bob';
 delete from public.p;
 truncate public.p;
+insert into public.sums values (1, 'ann', '2026-01-01', '{}', '{1,2}', 1), (2, 'bob', '2026-01-01', '{}', '{1,2}', 1);
+update public.sums set id = 3, uid = 'carl' where id OPERATOR(pg_catalog.=) 1;
+update public.sums set b = 2;
+delete from public.sums;
 set local search_path = public;
 select throws_ok('select * from pgcast.event', '42501', null, 'a writer can''t read the journal');
 select throws_ok($$select pgcast.publish('ann', 'x', '1')$$, '42501', null, 'a writer can''t publish');
@@ -45,13 +82,28 @@ select throws_ok($$select pgcast.init('t', 'ann')$$, '42501', null, 'a writer ca
 reset role;
 select results_eq('select type, op from pgcast.event order by id',
 	$$values ('t', 'insert'), ('t', 'delete'), ('t', 'insert'), ('t', 'delete'), ('t', 'truncate'),
-		('p', 'insert'), ('p', 'delete'), ('p', 'insert'), ('p', 'delete'), ('p', 'truncate')$$,
+		('p', 'insert'), ('p', 'delete'), ('p', 'insert'), ('p', 'delete'), ('p', 'truncate'),
+		('sums', 'insert'), ('sums', 'insert'), ('sums', 'delete'), ('sums', 'insert'),
+		('sums', 'update'), ('sums', 'update'), ('sums', 'delete'), ('sums', 'delete')$$,
 	'a writer needs no right on pgcast to write, with any search path');
+select is((select data::text || old from pgcast.event where type = 'sums' and op = 'update' and uid = 'bob'),
+	'{"id":"2","uid":"bob","at":"2026-01-01T00:00:00Z","note":{},"a":["1","2"],"b":2}{"b":1}',
+	'and the messages are the same');
+-- Literals and quoted names are removed first.
+select is_empty($$
+	select p.proname, m from pg_proc p
+	cross join lateral (select regexp_replace(regexp_replace(p.prosrc, '''[^'']*''|"[^"]*"', '?', 'g'),
+		'operator\(pg_catalog\.[^)]*\)|:=|<<our>>|-- [^\n]*', ',', 'gi')) s(body)
+	cross join lateral regexp_matches(s.body,
+		'[^.\w](?!(?:exists|coalesce|values|from|and|or|over|array|case|k|select|into|event|any|in|as|pair|lateral|when|join|type|if|not) ?\()[a-z_]\w* ?\('
+		'|::(?!pg_catalog\.)\w+|[=<>+|]', 'g') m
+	where p.pronamespace = 'pgcast'::regnamespace and p.proname ~ '^((row_)?(insert|update|delete)|(begin|end)_update)_[0-9]+$'$$,
+	'generated functions name no function, operator or cast that a search path could find');
 
 set local role pgcast_test_bridge;
 select isnt_empty('select * from pgcast.event', 'a bridge reads the journal');
 select is(pgcast.schema_version(), 4, 'a bridge reads the version');
-select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","data":[]}', 'a bridge calls init');
+select is(pgcast.init('t', 'ann'), '{"type":"t","op":"init","key":["id"],"more":false,"data":[]}', 'a bridge calls init');
 select isnt_empty('select * from pgcast.watched', 'a bridge reads pgcast.watched');
 select ok(pgcast.bridge_join() > 0, 'a bridge joins');
 select throws_ok('delete from pgcast.event', '42501', null, 'a bridge can''t change the journal');
@@ -63,6 +115,7 @@ select is_empty($$
 	select p.oid::regprocedure::text from pg_proc p
 	where p.pronamespace = 'pgcast'::regnamespace
 		and (not coalesce(p.proconfig && array['search_path=pg_catalog, pg_temp'], false)
+				and p.proname !~ '^((row_)?(insert|update|delete)|(begin|end)_update)_[0-9]+$'
 			or p.proowner <> 'pgcast_owner'::regrole
 			or p.proname not in ('schema_version', 'from_utf8', 'low_id', 'find_answer')
 				and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
@@ -70,7 +123,7 @@ select is_empty($$
 	select c.oid::regclass::text from pg_class c
 	where c.relnamespace = 'pgcast'::regnamespace
 		and (c.relowner <> 'pgcast_owner'::regrole or exists (select from aclexplode(c.relacl) a where a.grantee = 0))$$,
-	'every function pins its search path, pgcast_owner owns all objects, PUBLIC may only call three functions');
+	'every function that is not generated pins its search path, pgcast_owner owns all objects, PUBLIC may only call three functions');
 select is((select (rolsuper, rolcanlogin, rolcreaterole, rolbypassrls)::text from pg_roles where rolname = 'pgcast_owner'),
 	'(f,f,f,f)', 'the owner can''t log in and has no attributes');
 select is_empty($$

@@ -36,9 +36,9 @@ update note set uid = case uid when 'ann' then 'bob' else 'ann' end, body = body
 select results_eq(
 	$$select uid, op, data->>'id', data->>'uid', data->>'body', old::text
 	from pgcast.event where id > (select min(id) + 2 from pgcast.event) order by id$$,
-	$$values ('ann', 'delete', '1', 'ann', 'a', null), ('bob', 'insert', '1', 'bob', 'a!', null),
-		('bob', 'delete', '2', 'bob', 'b', null), ('ann', 'insert', '2', 'ann', 'b!', null)$$,
-	'a row that moves to another uid is deleted for the old one, then inserted for the new one');
+	$$values ('ann', 'delete', '1', 'ann', 'a', null), ('bob', 'delete', '2', 'bob', 'b', null),
+		('bob', 'insert', '1', 'bob', 'a!', null), ('ann', 'insert', '2', 'ann', 'b!', null)$$,
+	'rows that move to another uid are deleted for the old one, then inserted for the new one');
 
 truncate pgcast.event;
 insert into note values (4, null, 'nobody''s');
