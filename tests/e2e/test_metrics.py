@@ -101,8 +101,9 @@ async def test_bad_messages_total_counts_invalid_messages(bridge):
         assert counted["bad_messages_total"] == 2 * 4
 
 
-async def test_turn_max_seconds_includes_waiting_for_a_lock(bridge, database):
-    """An init waits 100 ms for a locked table, and is a part of a turn."""
+async def test_turn_max_seconds_includes_waiting_for_a_lock(start, database):
+    """An init waits 100 ms for a locked table, and is a part of a turn here."""
+    bridge = start(database, query_connections=0)
     async with bridge.client(v1=True) as client:
         with database.connect() as locker:
             locker.execute("begin")

@@ -9,6 +9,9 @@ from harness import ROOT
 
 FILES = sorted(ROOT.glob("src/*/sql/*.sql"))
 
+# Statements that return something new each time.
+NEW_EACH_TIME = "export_snapshot", "write_canary"
+
 
 def arguments(database):
     """A value for each parameter of the files. After the position come two events."""
@@ -21,7 +24,8 @@ def arguments(database):
             "uids": f'{{"\\{u1}","\\{u2}","\\{u1}"}}', "windows": "{1,2,1}",
             "page_bytes": "1000000",
             "froms": f"{{{position},{position},1.1.1.1}}", "tos": "{null,null,null}",
-            "afters": "{0,1,0}", "unverified": "{t,f,t}", "page_events": "10", "keep_ms": "100000"}
+            "afters": "{0,1,0}", "unverified": "{t,f,t}", "page_events": "10", "keep_ms": "100000",
+            "limit_ms": "500"}
 
 
 def run_both(database, path, sql, word, values):
@@ -36,6 +40,7 @@ def run_both(database, path, sql, word, values):
         input=f"""begin isolation level repeatable read;
             \\i {path}
             \\echo statement
+            set local pgcast.inits_began = '';
             prepare statement as {sql};
             execute statement{f"({literals})" if literals else ""};""")
     assert done.returncode == 0 and not done.stderr, done.stderr
@@ -51,6 +56,6 @@ def test_sql_file_and_statement_agree(database, path):
     for word, sql, names in sql2c.statements(path):
         values = {name: known[name] for name in names}
         of_file, of_statement = run_both(database, path, sql, word, values)
-        assert of_file and of_file == of_statement
+        assert of_file and (of_file == of_statement or path.stem in NEW_EACH_TIME)
         if "pull" in path.stem:
             assert [line.split("|")[0] for line in of_file.splitlines()] == ["", "2", "3"]

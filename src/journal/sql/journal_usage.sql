@@ -5,7 +5,7 @@
 
 select sum(greatest(pg_stat_get_live_tuples(c.oid), c.reltuples::int8, 0))::int8,
        sum(pg_total_relation_size(c.oid))::int8,
-       coalesce((select round(extract(epoch from clock_timestamp() - min(e.at)) * 1000000)::int8
+       coalesce((select round(extract(epoch from now() - min(e.at)) * 1000000)::int8
                    from pgcast.event e
                   where e.ctid = any (array(
                         select format('(%s,%s)', b, r)::tid
