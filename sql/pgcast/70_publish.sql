@@ -98,7 +98,7 @@ end
 $$;
 comment on function pgcast.reset_type(text) is
 $$Sends {"type":"pgcast","op":"reset","reason":"schema","for":TYPE} to every client with control messages
-when the transaction commits: what it has of this type is out of date, and it has to send init again. For
+when the transaction commits: its rows of this type are out of date, and it has to send init again. For
 changes that no trigger sees, such as a partition with rows that is attached or detached.$$;
 
 create or replace function pgcast.grant_dump(role name) returns void
