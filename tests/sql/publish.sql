@@ -2,7 +2,7 @@
 begin;
 select plan(13);
 
-create temp view journal as select uid, broadcast, type, op, data::text from pgcast.event;
+create temp view journal as select uid, broadcast, type, op, data::text from pgcast.event order by id;
 select lives_ok($$select pgcast.publish('u1', 'chat', '{"a":  1}')$$, 'literals');
 select lives_ok($$select pgcast.publish('u1', 'chat', '{"a": 1}'::jsonb)$$, 'jsonb');
 select lives_ok($$select pgcast.publish(42, 'chat', jsonb_build_object('a', 1))$$, 'an integer as uid, and jsonb');
