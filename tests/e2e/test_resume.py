@@ -206,6 +206,15 @@ async def test_resume_with_few_or_many_recent_rows(bridge, database, others):
             assert data(await client.before_marker(database)) == wanted
 
 
+@pytest.mark.parametrize("change", ["truncate log", "select pgcast.reset_type('log')"])
+async def test_resume_sends_each_event_without_data(bridge, database, change):
+    cursor = await cursor_now(bridge, database)
+    for _ in range(3):
+        database.execute(change)
+    async with bridge.client(v1=True, since=cursor) as client:
+        assert len(await client.until(lambda m: m.get("op") == "cursor")) == 4
+
+
 async def test_resume_with_types_parameter(bridge, database):
     cursor = await cursor_now(bridge, database)
     database.execute("insert into log(uid) select 'u1' from generate_series(1, 3000)")

@@ -6,7 +6,7 @@
 -- Windows are distinct; tos are null for those that are open. A page begins behind an id: that of the
 -- last page, or the lowest that its window can have. Broadcasts are read once for all pages.
 
--- Broadcasts in a turn, and bytes of their JSON. They are tested for each window.
+-- Broadcasts in a turn, and bytes of their JSON, null for TRUNCATE. They are tested for each window.
 \set max_broadcasts 2000
 \set max_broadcast_bytes 4194304
 
@@ -59,7 +59,8 @@ pages as materialized (
 broadcasts as materialized (
   select b.*, sum(b.bytes) over (order by b.id) <= :max_broadcast_bytes
               or row_number() over (order by b.id) = 1 as fits
-    from (select e.*, octet_length(e.data::text) + coalesce(octet_length(e.old::text), 0) as bytes
+    from (select e.*, coalesce(octet_length(e.data::text), 0) + coalesce(octet_length(e.old::text), 0)
+                 as bytes
             from pgcast.event e
            where e.uid is null and e.broadcast
              and e.id > (select min(p.low) from pages p where p.lost is null)
@@ -72,7 +73,8 @@ bound as materialized (
 own as materialized (
   select o.*, row_number() over by_id as place, sum(o.bytes) over by_id as sum
     from (
-         select p.n, e.*, octet_length(e.data::text) + coalesce(octet_length(e.old::text), 0) as bytes
+         select p.n, e.*, coalesce(octet_length(e.data::text), 0)
+                + coalesce(octet_length(e.old::text), 0) as bytes
            from pages p cross join lateral (
                 select e.* from pgcast.event e
                  where e.uid = p.uid and e.id > p.low

@@ -70,7 +70,8 @@ events as materialized (
 large as materialized (
   select case when exists (select from events offset :unmeasured_events)
               then (select count(*) > :max_events
-                           or sum(octet_length(e.data::text)) + sum(coalesce(octet_length(e.old::text), 0))
+                           or sum(coalesce(octet_length(e.data::text), 0)
+                                  + coalesce(octet_length(e.old::text), 0))
                               > :max_bytes
                       from events e)
               else false end as yes),
