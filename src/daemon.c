@@ -137,12 +137,6 @@ static void on_unwritten(void *ctx)
 	uv_idle_start(&daemon->writer, on_write);
 }
 
-static void on_canary(void *ctx, int64_t id, uint64_t since_ms)
-{
-	struct daemon *daemon = ctx;
-	scheduler_expect(daemon->scheduler, id, since_ms);
-}
-
 static void on_wanted(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -242,7 +236,7 @@ static void create(struct daemon *daemon, const struct settings *settings)
 	daemon->scheduler = scheduler_create(
 		&daemon->loop, settings, daemon->link, daemon->hub, on_ready, daemon);
 	daemon->maintenance =
-		maintenance_create(&daemon->loop, settings, daemon->link, on_canary, daemon);
+		maintenance_create(&daemon->loop, settings, daemon->link, daemon->scheduler);
 }
 
 static bool serve(struct daemon *daemon)

@@ -50,6 +50,7 @@ struct journal {
 	const struct plan *plan;     /* of this turn */
 	struct ticket **tickets;     /* of its init queries; NULL: found in the turn */
 	char *snapshot;		     /* exported by this turn */
+	bool is_exporting;	     /* its transaction stays open until the snapshot is imported */
 	int64_t canary_id;	     /* a test event to be read; 0: not written */
 	uint64_t canary_ms;	     /* when the oldest unread one was requested; 0: none */
 };
@@ -165,7 +166,7 @@ void journal_lost(struct journal *journal)
 {
 	if (!journal->in_turn)
 		return;
-	journal->in_turn = false;
+	journal->in_turn = journal->is_exporting = false;
 	drop_tickets(journal);
 	if (!journal->result.pulled && journal->mode < DEFER_ALL)
 		journal->mode++;
@@ -486,6 +487,7 @@ static const struct statement commit = {.sql = "commit"};
 
 static void end_turn(struct journal *journal, bool alone)
 {
+	journal->is_exporting = false;
 	if (!alone)
 		ask(journal, commit, NULL, NULL, on_end);
 	ask_completed_xids(journal);
@@ -525,6 +527,11 @@ static void on_snapshot(void *ctx)
 	}
 }
 
+bool journal_may_write(const struct journal *journal)
+{
+	return !journal->is_exporting;
+}
+
 void journal_turn(struct journal *journal, enum lock lock)
 {
 	assert(!journal->in_turn);
@@ -554,6 +561,7 @@ void journal_turn(struct journal *journal, enum lock lock)
 		end_turn(journal, alone);
 		return;
 	}
+	journal->is_exporting = true;
 	queries_reserve(journal->queries, plan);
 	ask(journal, export_snapshot_sql, NULL, on_snapshot_row, on_snapshot);
 	pglink_sync(journal->link);

@@ -40,5 +40,7 @@ void journal_expect(struct journal *journal, int64_t id, uint64_t since_ms);
 /* which grows until then; to be called once a second. */
 void journal_measure_delay(struct journal *journal);
 
+/* False: the connection is within the read-only transaction of a turn. */
+bool journal_may_write(const struct journal *journal);
 /* Starts a turn; only one at a time. */
 void journal_turn(struct journal *journal, enum lock lock);

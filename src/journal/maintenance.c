@@ -8,13 +8,14 @@
 #include "journal_sql.h"
 #include "metrics.h"
 
+#define RETRY_MS 5
+
 struct maintenance {
 	const struct settings *settings;
 	struct pglink *link;
 	uv_timer_t timer;
 	bool standby;
-	void (*wrote)(void *ctx, int64_t id, uint64_t since_ms);
-	void *ctx;
+	struct scheduler *scheduler;
 	uint64_t canary_ms;
 };
 
@@ -37,7 +38,7 @@ static void on_journal_usage(void *ctx, const struct row *row)
 static void on_canary(void *ctx, const struct row *row)
 {
 	struct maintenance *maintenance = ctx;
-	maintenance->wrote(maintenance->ctx, row_int(row, 0), maintenance->canary_ms);
+	scheduler_expect(maintenance->scheduler, row_int(row, 0), maintenance->canary_ms);
 }
 
 static void on_pruned(void *ctx, const struct row *row)
@@ -67,25 +68,28 @@ static void on_timer(uv_timer_t *timer)
 	struct maintenance *maintenance = timer->data;
 	if (!pglink_is_live(maintenance->link))
 		return;
+	if (!scheduler_may_write(maintenance->scheduler)) {
+		uv_timer_start(timer, on_timer, RETRY_MS, uv_timer_get_repeat(timer));
+		return;
+	}
 	ask(maintenance, queue_usage_sql, on_queue_usage);
 	if (!maintenance->standby) {
 		prune(maintenance);
 		maintenance->canary_ms = clock_ms();
-		maintenance->wrote(maintenance->ctx, 0, maintenance->canary_ms);
+		scheduler_expect(maintenance->scheduler, 0, maintenance->canary_ms);
 		ask(maintenance, write_canary_sql, on_canary);
 	}
 	ask(maintenance, journal_usage_sql, on_journal_usage);
 }
 
 struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *settings,
-	struct pglink *link, void (*wrote)(void *ctx, int64_t id, uint64_t since_ms), void *ctx)
+	struct pglink *link, struct scheduler *scheduler)
 {
 	struct maintenance *maintenance = xcalloc(1, sizeof(*maintenance));
 	uint64_t interval = (uint64_t)settings->prune_interval;
 	maintenance->settings = settings;
 	maintenance->link = link;
-	maintenance->wrote = wrote;
-	maintenance->ctx = ctx;
+	maintenance->scheduler = scheduler;
 	maintenance->timer.data = maintenance;
 	uv_timer_init(loop, &maintenance->timer);
 	uv_timer_start(&maintenance->timer, on_timer, interval, interval);

@@ -5,14 +5,15 @@
 #include <uv.h>
 
 #include "pglink.h"
+#include "scheduler.h"
 #include "session.h"
 #include "settings.h"
 
 struct maintenance;
 
-/* `wrote` is called when a test event is requested, and with its id when it is written. */
+/* The scheduler, which must live as long, uses the same connection and is told of test events. */
 struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *settings,
-	struct pglink *link, void (*wrote)(void *ctx, int64_t id, uint64_t since_ms), void *ctx);
+	struct pglink *link, struct scheduler *scheduler);
 /* The loop must run until the timer is closed. */
 void maintenance_destroy(struct maintenance **maintenance);
 

@@ -70,6 +70,11 @@ static enum lock choose_lock(const struct scheduler *scheduler)
 	return tries ? LOCK_TAKE : LOCK_KEEP;
 }
 
+bool scheduler_may_write(const struct scheduler *scheduler)
+{
+	return journal_may_write(scheduler->journal);
+}
+
 void scheduler_turn(struct scheduler *scheduler)
 {
 	if (!pglink_is_live(scheduler->link))

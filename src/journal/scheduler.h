@@ -31,6 +31,8 @@ void scheduler_bell(struct scheduler *scheduler);
 void scheduler_turn(struct scheduler *scheduler);
 /* A test event is requested (id 0), or was written: it is to be read by the next turn. */
 void scheduler_expect(struct scheduler *scheduler, int64_t id, uint64_t since_ms);
+/* False: the connection is within the read-only transaction of a turn. */
+bool scheduler_may_write(const struct scheduler *scheduler);
 /* True when turns succeed: one has on this connection, and the current one is not late. Else *why,
  * if a turn is late. */
 bool scheduler_is_ready(const struct scheduler *scheduler, const char **why);

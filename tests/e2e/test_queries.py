@@ -52,6 +52,21 @@ async def test_slow_init_leaves_others_live(start, slow):
             assert (await client.until(is_answer))[-1]["data"][0]["detail"] == 1
 
 
+async def test_init_during_maintenance_keeps_the_connection(start, database):
+    """The snapshot of an answer is exported by a transaction that can only read."""
+    bridge = start(database, prune_interval="1s")
+    stop = asyncio.get_running_loop().time() + 6
+
+    async def ask():
+        async with bridge.client() as client:
+            while asyncio.get_running_loop().time() < stop:
+                await client.init()
+                await client.until(lambda message: message["op"] == "init")
+
+    await asyncio.gather(*(ask() for _ in range(8)))
+    assert (await asyncio.to_thread(bridge.metrics))["pgcast_database_connects_total"] == 1
+
+
 async def test_slow_init_is_exact_during_writes(start, slow):
     """The events of the waiting client that its answer does not contain follow behind it."""
     database = slow(0.01)
