@@ -11,7 +11,7 @@
 
 struct maintenance;
 
-/* The scheduler, which must live as long, uses the same connection and is told of test events. */
+/* The scheduler, which must live as long, uses the same connection and measures test events. */
 struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *settings,
 	struct pglink *link, struct scheduler *scheduler);
 /* The loop must run until the timer is closed. */
