@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from harness import wait_for
+from harness import eventually, wait_for
 from stream import current_cursor, cursor_now, data, ids, publishing, replay, resets, table, writing
 
 
@@ -73,6 +73,9 @@ async def test_resume_from_invalid_cursor_sends_reset(bridge, database, kind, re
         assert client.hello["resumed"] is False
         reset = await client.next()
         assert (reset["type"], reset["op"], reset["reason"]) == ("pgcast", "reset", reason)
+        if kind not in ("malformed", "empty", "too long"):  # refused by the journal
+            await eventually(lambda: bridge.metrics()["pgcast_resets_total"] == 2,
+                             "the other one's cursor to be refused")
         for n in range(3):
             database.publish("u1", n)
         assert data(await client.before_marker(database)) == [0, 1, 2]
