@@ -227,11 +227,18 @@ async def test_channels_forward_notifications(start, database):
         assert await one.before_marker(database) == []
 
 
-async def test_closed_clients_release_resources(bridge, database):
+async def test_closed_clients_release_resources(start, database):
+    bridge = start(database, query_connections=1)
+
     def gauges():
         metrics = bridge.metrics()
         return metrics["pgcast_clients"], metrics["pgcast_uids"]
 
+    # The query connection opens with the first init, and stays.
+    async with bridge.client() as client:
+        await client.init()
+        assert (await client.next())["op"] == "init"
+    await eventually(lambda: bridge.connections() == 0, "the connection to be closed")
     before = bridge.descriptors()
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(bridge.client(f"u{n % 10}", v1=bool(n % 2)))
