@@ -49,6 +49,74 @@ comment on function pgcast.low_id(xid8, xid8[], bigint) is
 	'The id behind which all events are that a position (m, open), given by the event anchor, does not'
 	' have';
 
+create or replace function pgcast.broadcast_ranges(lows bigint[], max_broadcasts int)
+returns table (low bigint, bound bigint)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+	share int := broadcast_ranges.max_broadcasts;
+	max_ranges int := 16;
+	l bigint[];
+	b bigint[];
+	next bigint;
+begin
+	for attempt in 1..2 loop
+		l := '{}';
+		b := '{}';
+		next := (select min(p) from unnest(lows) p);
+		while next is not null and cardinality(l) < max_ranges loop
+			l := l || next;
+			b := b || (select e.id from pgcast.event e
+				where e.uid is null and e.broadcast and e.id > next
+				order by e.uid, e.id offset share - 1 limit 1);
+			next := (select min(p) from unnest(lows) p where p >= b[cardinality(b)]);
+		end loop;
+		exit when cardinality(l) < 2;
+		max_ranges := cardinality(l);
+		share := greatest(broadcast_ranges.max_broadcasts / max_ranges, 1);
+	end loop;
+	return query select r.low, r.bound from unnest(l, b) r(low, bound);
+end
+$$;
+comment on function pgcast.broadcast_ranges(bigint[], int) is
+	'Ranges of ids (low, bound] with so many broadcasts in all, which begin at the lowest of these ids, and'
+	' at others that are behind the end of the range before. A bound is NULL if there are no more.';
+
+create or replace function pgcast.lost(cursor text) returns text
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
+as $$
+declare
+	fields constant text[] := string_to_array(cursor, '.');
+	anchor constant bigint := fields[2];
+	m constant xid8 := fields[4];
+	open constant xid8[] := array(
+		select greatest(fields[4]::bigint - d::bigint, 0)::text::xid8 from unnest(fields[5:]) d);
+	newest constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
+	pruned record;
+begin
+	select g.pruned_xid as xid, g.pruned_id as id into pruned from pgcast.rotation g;
+	if fields[1] is distinct from (select t.epoch from pgcast.meta t) then
+		return 'epoch';
+	elsif m < pruned.xid or pruned.xid >= any (open) then
+		return 'pruned';
+	elsif pg_is_in_recovery() and (m >= newest or pg_xact_status(m) = 'in progress') then
+		return 'later';
+	elsif m >= newest then
+		return 'cursor';
+	end if;
+	-- The position of an empty journal, of the last pruned row, or of a row that is there.
+	if anchor = 0 and m = '0'::xid8 or anchor = pruned.id and m = pruned.xid
+			or exists (select from pgcast.event e where e.xid = m and e.id = anchor
+				and round(extract(epoch from e.at) * 1000000)::bigint = fields[3]::bigint) then
+		return null;
+	end if;
+	return 'cursor';
+end
+$$;
+comment on function pgcast.lost(text) is
+	'NULL if a position is part of the history; else the reason why clients cannot resume from it: epoch,'
+	' pruned or cursor, and later on a standby that may not have replayed it yet';
+
 create or replace function pgcast.bridge_join() returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -101,7 +169,7 @@ begin
 	execute format('grant select on pgcast.event, pgcast.meta, pgcast.rotation, pgcast.watched to %I',
 		role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
-		' pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
+		' pgcast.broadcast_ranges(bigint[], int), pgcast.lost(text), pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
 end
 $$;
 comment on function pgcast.grant_bridge(name) is

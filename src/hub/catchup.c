@@ -3,6 +3,9 @@
  *
  * Joining in the middle of a turn, resuming from a cursor, reading too slowly, a turn that broke
  * off: each is a window, and one query per turn reads a page of every window. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "clock.h"
 #include "metrics.h"
 #include "state.h"
@@ -202,13 +205,17 @@ void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
 	}
 	/* Broadcasts are read for all pages: they may end before the beginning of this one. */
 	catchup->page_upto = upto && upto < catchup->window.after ? catchup->window.after : upto;
-	if (!catchup->window.from->unverified)
+	struct window *window = &catchup->window;
+	if (!window->from->unverified)
 		return;
-	catchup->window.from->unverified = false;
+	window->from->unverified = false;
+	if (window->to)
+		window->to->unverified = false;
 	metric_add(METRIC_RESUMES, 1);
+	char *cursor = window_cursor(window);
 	list_for_each (it, &catchup->audience->members)
-		client_send_hello(LIST_OF(it, struct client, of_audience),
-			catchup->window.from->cursor, true);
+		client_send_hello(LIST_OF(it, struct client, of_audience), cursor, true);
+	free(cursor);
 }
 
 static void add_page_event(struct hub *hub, struct catchup *catchup, const struct event *event,
@@ -303,6 +310,32 @@ static void open_next_window(struct window *window)
 {
 	position_unref(&window->from);
 	*window = (struct window){.from = window->to};
+}
+
+static void add_cursor(struct hub *hub, struct catchup *catchup)
+{
+	const struct protocol *protocol = catchup->audience->protocol;
+	const struct window *window = &catchup->window;
+	struct position *to = window->to ? window->to : hub->to;
+	struct window rest = {window->from, to, catchup->page_upto};
+	if (!protocol->cursor || becomes_live(hub, catchup))
+		return;
+	if (window_is_done(catchup))
+		rest = (struct window){.from = to};
+	char *cursor = window_cursor(&rest);
+	if (!cursor)
+		return;
+	struct block *block = protocol->cursor(cursor);
+	delivery_add_cursor(hub, catchup->audience, block);
+	block_unref(&block);
+	free(cursor);
+}
+
+void catchup_add_cursors(struct hub *hub)
+{
+	for (size_t i = 0; i < hub->plan.n_pages; i++)
+		if (hub->page_owners[i])
+			add_cursor(hub, hub->page_owners[i]);
 }
 
 void catchup_settle(struct hub *hub)

@@ -81,6 +81,13 @@ void delivery_drop_broadcasts(struct hub *hub)
 	hub->n_broadcasts = 0;
 }
 
+void delivery_add_cursor(struct hub *hub, struct audience *audience, struct block *block)
+{
+	struct batch *batch = dirty_batch(hub, audience);
+	batch_add(batch, block, 0);
+	batch->cursors++;
+}
+
 /* ---- appending ---- */
 
 static void append(struct hub *hub, struct audience *audience, const struct batch *joined,

@@ -85,12 +85,13 @@ static struct audience *catching_up_audience(struct hub *hub, struct user *user,
 	return audience;
 }
 
+/* NULL when `since` is not a cursor. */
 static struct audience *audience_from_cursor(
 	struct hub *hub, struct user *user, const struct client_config *config)
 {
-	struct window window = {.from = position_create(config->since, config->since)};
-	window.from->unverified = true;
-	window.from->history = hub->history;
+	struct window window;
+	if (!config->since || !window_parse(&window, config->since, hub->history))
+		return NULL;
 	struct audience *audience = catching_up_audience(hub, user, config, &window);
 	window_clear(&window);
 	return audience;
@@ -111,16 +112,15 @@ static void start_client(struct client *client, const struct client_config *conf
 {
 	struct hub *hub = client->hub;
 	struct user *user = users_acquire(hub->users, config->uid);
-	bool resumes = config->since && cursor_is_wellformed(config->since);
+	struct audience *resumed = audience_from_cursor(hub, user, config);
 	client->hello_sent = !config->protocol->control;
-	client_set_audience(client, resumes ? audience_from_cursor(hub, user, config)
-					    : audience_from_now(hub, user, config));
+	client_set_audience(client, resumed ? resumed : audience_from_now(hub, user, config));
 	reader_attach(&client->reader, &client->audience->stream);
 	if (!audience_is_live(client->audience))
 		hub_want_turn(hub);
 	if (config->init)
 		init_request(client, config->init, NULL);
-	if (resumes || !*hub->position->text)
+	if (resumed || !*hub->position->text)
 		return; /* the turn sends hello */
 	client_send_hello(client, hub->position->cursor, false);
 	if (config->since)
@@ -250,7 +250,7 @@ void hub_publish(
 	delivery_write(hub);
 }
 
-void hub_rewind(struct hub *hub, struct position *position)
+void hub_rewind(struct hub *hub, struct position *position, const char *reason)
 {
 	position_unref(&hub->position);
 	hub->position = position ? position_ref(position) : position_create("", "");
@@ -261,6 +261,6 @@ void hub_rewind(struct hub *hub, struct position *position)
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
 		if (client->audience && audience_is_live(client->audience))
-			client_send_reset(client, "cursor");
+			client_send_reset(client, reason);
 	}
 }

@@ -156,6 +156,8 @@ void delivery_add(struct hub *hub, struct audience *audience, struct block *bloc
 /* The same for all live audiences that want its type. */
 void delivery_add_broadcast(struct hub *hub, const struct event *event);
 void delivery_drop_broadcasts(struct hub *hub);
+/* Adds a cursor behind the pending blocks of an audience. */
+void delivery_add_cursor(struct hub *hub, struct audience *audience, struct block *block);
 /* Appends the pending blocks to the streams; in a turn with a cursor behind them, for the same
  * write. */
 void delivery_append(struct hub *hub);
@@ -173,6 +175,8 @@ void delivery_send_idle_cursors(struct hub *hub);
 /* catchup.c */
 
 void catchup_plan(struct hub *hub);
+/* Behind the pages of this turn: clients whose connections are short get to the end, too. */
+void catchup_add_cursors(struct hub *hub);
 /* Makes audiences live, or moves their windows on. */
 void catchup_settle(struct hub *hub);
 void catchup_clear(struct hub *hub);

@@ -84,6 +84,7 @@ static void ask_again(struct hub *hub)
 void hub_turn_end(struct hub *hub)
 {
 	assert(hub->in_turn && hub->to);
+	catchup_add_cursors(hub);
 	delivery_append(hub);
 	move_position(hub);
 	catchup_settle(hub);

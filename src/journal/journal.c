@@ -42,6 +42,7 @@ struct journal {
 	struct position *to; /* where this turn ends; NULL until the pull has said so */
 	struct checkpoint *checkpoint;
 	struct position *last_valid; /* the newest checkpoint that is part of the history */
+	bool is_pruned;		     /* events after the newest checkpoint, which were not read */
 	bool no_xact_in_progress;    /* at the last position */
 	bool cursor_overflow;	     /* the last position is too long for a cursor */
 	char *conservative_cursor;   /* for such positions; NULL: unknown */
@@ -94,7 +95,10 @@ static void on_last_valid_row(void *ctx, const struct row *row)
 {
 	struct journal *journal = ctx;
 	size_t i = (size_t)row_int(row, 0) - 1;
-	if (!journal->last_valid && row_bool(row, 1))
+	const char *lost = row_text(row, 1, NULL);
+	if (!i)
+		journal->is_pruned = lost && strcmp(lost, "pruned") == 0;
+	if (!journal->last_valid && !lost)
 		journal->last_valid = position_ref(checkpoint_at(journal->checkpoint, i));
 }
 
@@ -113,11 +117,16 @@ static void on_last_valid(void *ctx)
 {
 	struct journal *journal = ctx;
 	if (journal->last_valid != checkpoint_at(journal->checkpoint, 0)) {
-		log_warning("database: commits that had been read are lost: crash or failover (%s)",
+		log_warning("database: %s (%s)",
+			journal->is_pruned
+				? "events that had not been read are pruned: away for longer than "
+				  "retention"
+				: "commits that had been read are lost: crash or failover",
 			journal->last_valid ? "rolling back to the last valid position"
 					    : "restarting at the current position");
 		metric_add(METRIC_REWINDS, 1);
-		hub_rewind(journal->hub, journal->last_valid);
+		hub_rewind(journal->hub, journal->last_valid,
+			journal->is_pruned ? "pruned" : "cursor");
 		drop_lost(journal);
 	}
 	position_unref(&journal->last_valid);

@@ -41,13 +41,13 @@ bool position_equal(const struct position *a, const struct position *b)
  * which is compared as text. */
 bool cursor_is_wellformed(const char *text)
 {
-	enum { FIELDS = 4, DIGITS = 18, EPOCH_DIGITS = 20 };
+	enum { FIELDS = 4, EPOCH_DIGITS = 20 };
 	if (strlen(text) > CURSOR_MAX)
 		return false;
 	int fields = 0;
 	for (const char *p = text;; p++) {
 		size_t digits = strspn(p, "0123456789");
-		if (!digits || digits > (fields ? DIGITS : EPOCH_DIGITS))
+		if (!digits || digits > (fields ? CURSOR_DIGITS : EPOCH_DIGITS))
 			return false;
 		fields++;
 		p += digits;

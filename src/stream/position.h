@@ -7,6 +7,8 @@
 
 /* Longest cursor on the wire, in bytes: part of the protocol. */
 #define CURSOR_MAX 512
+/* Digits of a number in it, which fits an int64. */
+#define CURSOR_DIGITS 18
 
 struct position {
 	uint32_t refs;

@@ -195,6 +195,36 @@ async def test_resume_over_several_pages(bridge, database, v1):
     assert [d for d in data(messages) if isinstance(d, str)] == ["for all"]
 
 
+async def test_resume_over_several_pages_continues_over_short_connections(bridge, database):
+    """Each ends at its first cursor; meanwhile, a transaction with early events commits."""
+    cursor = await cursor_now(bridge, database)
+    got, connections = [], 0
+    with database.connect() as writer:
+        writer.execute("begin")
+        writer.execute("insert into log(uid) select 'u1' from generate_series(1, 500)")
+        for _ in range(2):
+            database.execute("insert into log(uid) select 'u1' from generate_series(1, 12000)",
+                             "select pgcast.publish(null, 'news', '1'::json)"
+                             " from generate_series(1, 3000)")
+        live = False
+        while not live:
+            async with bridge.client(v1=True, since=cursor) as client:
+                assert client.hello["resumed"] and client.hello["cursor"] == cursor
+                messages = await client.until(lambda message: message["op"] == "cursor")
+                client.socket.transport.abort()
+            cursor, live = messages[-1]["cursor"], "~" not in messages[-1]["cursor"]
+            got += ids(messages[:-1])
+            connections += 1
+            if connections == 2:
+                writer.execute("commit")
+    async with bridge.client(v1=True, since=cursor) as client:
+        got += ids(await client.before_marker(database))
+    due = database.value("""select array_agg(id order by id) from pgcast.event
+        where type <> 'marker' and (uid = 'u1' or broadcast)""")
+    assert sorted(got) == due
+    assert connections > 5
+
+
 @pytest.mark.parametrize("others", [50, 20_001])
 async def test_resume_with_few_or_many_recent_rows(bridge, database, others):
     cursor = await cursor_now(bridge, database)

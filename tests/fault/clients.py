@@ -21,14 +21,21 @@ def key_of(id, text):
 
 
 class Position:
-    """The contents of a cursor, epoch.anchor.at.m[.distance…]; opaque to all but this test."""
+    """The contents of a cursor, epoch.anchor.at.m[.distance…], or FROM~AFTER~TO for a client that
+    is catching up, with TO without epoch; opaque to all but this test."""
 
     def __init__(self, cursor):
-        _, _, _, m, *distances = (int(part) for part in cursor.split("."))
+        text, *window = cursor.split("~")
+        m, *distances = (int(part) for part in text.split(".")[3:])
         self.m, self.open = m, {m - distance for distance in distances}
+        self.after, self.to = 0, None
+        if window:
+            self.after, self.to = int(window[0]), Position(f"0.{window[1]}")
 
-    def seen(self, xid):
-        return xid <= self.m and xid not in self.open
+    def seen(self, xid, id=None):
+        if xid <= self.m and xid not in self.open:
+            return True
+        return id is not None and id <= self.after and self.to.seen(xid)
 
 
 class Snapshot:

@@ -56,7 +56,7 @@ class Verdict:
         found = self._against(notes, due)
         found["repeated"] = [
             id for cursor, ids in notes.again if cursor and ids for at in [Position(cursor)]
-            for id in ids if id in self.xids and at.seen(self.xids[id])]
+            for id in ids if id in self.xids and at.seen(self.xids[id], id)]
         return len(due), {kind: sorted(ids) for kind, ids in found.items()}
 
     def compare_replica(self, uid, replica):

@@ -324,7 +324,7 @@ static void test_pages_share_broadcasts(void **state)
 static void rewind_to(const char *text)
 {
 	struct position *valid = position_create(text, text);
-	hub_rewind(hub, valid);
+	hub_rewind(hub, valid, "cursor");
 	position_unref(&valid);
 }
 
@@ -360,7 +360,7 @@ static void test_rewind_reopens_the_window_of_a_client_that_is_behind(void **sta
 		fake_turn(&journal);
 	}
 	assert_non_null(a.client->audience->catchup->window.to);
-	hub_rewind(hub, NULL);
+	hub_rewind(hub, NULL, "cursor");
 	assert_reopened(&a.client->audience->catchup->window);
 }
 
@@ -379,7 +379,7 @@ static void test_rewind_reopens_the_window_of_a_client_that_falls_behind(void **
 static void test_rewind_without_a_position_sends_no_cursor(void **state)
 {
 	join_v1(&a);
-	hub_rewind(hub, NULL);
+	hub_rewind(hub, NULL, "cursor");
 	tick(PING_INTERVAL);
 	assert_received(&a, RESET("cursor"), NULL);
 }

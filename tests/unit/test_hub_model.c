@@ -34,12 +34,20 @@ static const char *const filters[] = {NULL, NULL, "log", "lo,chat", "logs"};
 /* Bytes that a connection accepts before it is congested. */
 static const unsigned rooms[] = {0, 1, 300, 20000, 200000};
 
+/* The rows that a cursor has: of commits up to `from`, and of those up to `to` with ids up to
+ * `after`. */
+struct reach {
+	unsigned from, to;
+	long long after;
+};
+
 struct peer {
 	struct fake_conn conn;
 	const char *uid, *filter;
 	const char *stopped; /* a type; its events may have come before the command */
 	const struct protocol *protocol;
-	unsigned start;	    /* gets the events of later positions */
+	unsigned start;	    /* gets the events of later positions, */
+	struct reach known; /* but not these */
 	size_t n_published; /* before it joined */
 	bool joined;
 	bool rewound; /* since a rewind, events may be repeated or lost */
@@ -104,14 +112,25 @@ static size_t max_queued(void)
 	       MAX_REQUESTS * (model.journal.answer_len + 256);
 }
 
+#define MAX_CURSOR 80
+
 /* A cursor, mostly valid, and where a client starts that resumes from it. */
-static unsigned random_cursor(char text[32])
+static unsigned random_cursor(char text[MAX_CURSOR], struct reach *known)
 {
 	unsigned n = random_below(model.journal.commits + 1);
 	bool valid = chance(80) && n >= model.journal.pruned;
-	snprintf(text, 32, "%d.0.0.%u", valid || chance(50) ? 1 : 2,
+	int len = snprintf(text, MAX_CURSOR, "%d.0.0.%u", valid || chance(50) ? 1 : 2,
 		valid || n < model.journal.pruned ? n : n + 1000000);
-	return valid ? n : NOT_STARTED;
+	if (!valid)
+		return NOT_STARTED;
+	if (chance(30)) {
+		*known = (struct reach){.from = n,
+			.to = n + random_below(model.journal.commits - n + 1),
+			.after = 1 + random_below((unsigned)model.journal.n_rows + 1)};
+		snprintf(text + len, MAX_CURSOR - (size_t)len, "~%lld~0.0.%u", known->after,
+			known->to);
+	}
+	return n;
 }
 
 static void join(void)
@@ -127,9 +146,9 @@ static void join(void)
 	peer->joined = true;
 	struct client_config config = {
 		.uid = peer->uid, .types = peer->filter, .protocol = peer->protocol};
-	char since[32];
+	char since[MAX_CURSOR];
 	if (chance(30)) {
-		peer->start = random_cursor(since);
+		peer->start = random_cursor(since, &peer->known);
 		config.since = since;
 	}
 	fake_conn_join(&peer->conn, model.hub, &config);
@@ -283,7 +302,7 @@ static void rewind_history(void)
 	snprintf(text, sizeof(text), "1.0.0.%u", keep);
 	struct position *valid = chance(70) ? position_create(text, text) : NULL;
 	fake_journal_lose(&model.journal, keep);
-	hub_rewind(model.hub, valid);
+	hub_rewind(model.hub, valid, "cursor");
 	position_unref(&valid);
 	model.journal.wanted = true;
 	for (size_t i = 0; i < model.n_peers; i++)
@@ -390,9 +409,15 @@ static bool is_for(const struct peer *peer, const struct row *row)
 	       (row->broadcast || (row->uid && !strcmp(row->uid, peer->uid)));
 }
 
+static bool reaches(const struct reach *reach, const struct row *row)
+{
+	return row->commit <= reach->from || (row->commit <= reach->to && row->id <= reach->after);
+}
+
 static bool is_due(const struct peer *peer, const struct row *row)
 {
-	return row->commit && row->commit > peer->start && is_for(peer, row);
+	return row->commit && row->commit > peer->start && !reaches(&peer->known, row) &&
+	       is_for(peer, row);
 }
 
 static unsigned *count_due(const struct peer *peer)
@@ -459,6 +484,21 @@ static void check_position(struct check *check, unsigned at, const char *label)
 		fail_msg("%zu of %u events before %s", check->n_seen, check->due[at], label);
 }
 
+/* The same for the cursor of a client that is catching up. */
+static void check_reach(struct check *check, const struct reach *reach, const char *label)
+{
+	if (check->peer->rewound)
+		return;
+	assert_true(reach->to <= model.journal.commits);
+	for (size_t i = 0; i < model.journal.n_rows; i++) {
+		const struct row *row = &model.journal.rows[i];
+		if (check->seen[row->id] && !reaches(reach, row))
+			fail_msg("%s comes after the event %lld", label, (long long)row->id);
+		if (!check->seen[row->id] && reaches(reach, row) && is_due(check->peer, row))
+			fail_msg("%s comes before the event %lld", label, (long long)row->id);
+	}
+}
+
 static void check_uid(const struct check *check, const char *text)
 {
 	size_t len = strlen(check->peer->uid);
@@ -484,11 +524,17 @@ static void check_answer(struct check *check, const struct received *message)
 	check_uid(check, rest + 1);
 }
 
-static unsigned cursor_number(const char *text)
+static void check_cursor(struct check *check, const char *text, const char *label)
 {
-	unsigned n;
-	assert_int_equal(sscanf(text, "\"cursor\":\"1.0.0.%u\"", &n), 1);
-	return n;
+	struct reach reach = {0};
+	int fields = sscanf(
+		text, "\"cursor\":\"1.0.0.%u~%lld~0.0.%u\"", &reach.from, &reach.after, &reach.to);
+	if (fields == 3)
+		check_reach(check, &reach, label);
+	else if (fields == 1)
+		check_position(check, reach.from, label);
+	else
+		fail_msg("no cursor: %s", label);
 }
 
 static void check_control(struct check *check, const struct received *message, bool first)
@@ -498,7 +544,7 @@ static void check_control(struct check *check, const struct received *message, b
 	bool hello = strstr(message->head, "\"op\":\"hello\"");
 	assert_int_equal(first, hello);
 	if (cursor)
-		check_position(check, cursor_number(cursor), message->head);
+		check_cursor(check, cursor, message->head);
 	else
 		assert_true(strstr(message->head, "\"op\":\"error\"") ||
 			    strstr(message->head, "\"op\":\"ack\"") ||

@@ -60,12 +60,60 @@ static void test_window_rewind_opens_windows_of_an_older_history(void **state)
 	}
 }
 
+static void check_cursor(const char *cursor)
+{
+	struct window window;
+	assert_true(window_parse(&window, cursor, 7));
+	assert_true(window.from->unverified && window.from->history == 7);
+	char *text = window_cursor(&window);
+	assert_string_equal(text, cursor);
+	free(text);
+	window_clear(&window);
+}
+
+static void test_window_of_a_cursor(void **state)
+{
+	struct window window;
+	check_cursor("9.1.2.30.4");
+	check_cursor("9.1.2.30.4~17~5.6.70.8.9");
+	assert_true(window_parse(&window, "9.1.2.30~17~5.6.70", 7));
+	assert_string_equal(window.from->text, "9.1.2.30");
+	assert_string_equal(window.to->text, "9.5.6.70");
+	assert_true(window.to->unverified && window.to->history == 7);
+	assert_int_equal(window.after, 17);
+	window_clear(&window);
+}
+
+static void test_window_of_a_malformed_cursor(void **state)
+{
+	static const char *const cursors[] = {"", "~", "1.2.3.4~", "1.2.3.4~5", "1.2.3.4~5~",
+		"1.2.3.4~0~1.2.3", "1.2.3.4~~1.2.3", "1.2.3.4~-5~1.2.3", "1.2.3.4~5~1.2",
+		"1.2.3~5~1.2.3", "1.2.3.4~5~1.2.3~6~1.2.3", "1.2.3.4~1000000000000000000~1.2.3"};
+	struct window window;
+	for (size_t i = 0; i < LENGTH(cursors); i++)
+		if (window_parse(&window, cursors[i], 0))
+			fail_msg("accepted: \"%s\"", cursors[i]);
+}
+
+static void test_window_without_room_for_a_cursor(void **state)
+{
+	char text[CURSOR_MAX + 1] = "1.2.3.4";
+	while (strlen(text) < 300)
+		strcat(text, ".5");
+	struct position *position = position_create(text, text);
+	assert_null(window_cursor(&(struct window){position, position, 1}));
+	position_unref(&position);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_window_copy_outlives_the_original),
 		cmocka_unit_test(test_window_equal_compares_all_members),
 		cmocka_unit_test(test_window_rewind_opens_windows_of_an_older_history),
+		cmocka_unit_test(test_window_of_a_cursor),
+		cmocka_unit_test(test_window_of_a_malformed_cursor),
+		cmocka_unit_test(test_window_without_room_for_a_cursor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

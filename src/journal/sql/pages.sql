@@ -4,18 +4,20 @@
 -- parameters: froms, tos, unverified, uids, windows, afters, page_events, page_bytes
 --
 -- Windows are distinct; tos are null for those that are open. A page begins behind an id: that of the
--- last page, or the lowest that its window can have. Broadcasts are read once for all pages.
+-- last page, or the lowest that its window can have. Broadcasts are read once for all pages that are
+-- close to each other.
 
 -- Broadcasts in a turn, and bytes of their JSON, null for TRUNCATE. They are tested for each window.
 \set max_broadcasts 2000
 \set max_broadcast_bytes 4194304
 
 with requested as materialized (
-  select w.n, w.unverified, w.t is null as is_open, f.*, t.m as to_m, t.open as to_open
+  select w.n, f.*, t.m as to_m, t.open as to_open,
+         case when w.unverified then coalesce(pgcast.lost(w.f), pgcast.lost(w.t)) end as lost
     from unnest(:'froms'::text[], :'tos'::text[], :'unverified'::bool[])
          with ordinality w(f, t, unverified, n)
    cross join lateral (
-         select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m,
+         select a[1] as epoch, a[2]::int8 as anchor, a[4]::xid8 as m,
                 array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8
                         from unnest(a[5:]) d) as open
            from (select string_to_array(w.f, '.') as a offset 0) q) f
@@ -25,22 +27,9 @@ with requested as materialized (
                         from unnest(a[5:]) d) as open
            from (select string_to_array(w.t, '.') as a offset 0) q) t),
 checked as materialized (
-  select r.*, case
+  select r.n, r.m, r.open, r.anchor, r.to_m, r.to_open, coalesce(r.lost, case
          when r.epoch <> s.epoch then 'epoch'
-         when r.m < g.pruned_xid or g.pruned_xid >= any (r.open) then 'pruned'
-         when not r.unverified then null
-         -- A standby that lags behind may still replay this transaction.
-         when pg_is_in_recovery() and case
-              when r.m >= pg_snapshot_xmax(pg_current_snapshot()) then true
-              else pg_xact_status(r.m) is not distinct from 'in progress' end then 'later'
-         when r.m >= pg_snapshot_xmax(pg_current_snapshot()) then 'cursor'
-         -- The position of an empty journal, of the last pruned row, or of a row that is there.
-         when r.anchor = 0 and r.m = '0'::xid8
-              or r.anchor = g.pruned_id and r.m = g.pruned_xid
-              or exists (select from pgcast.event e
-                          where e.xid = r.m and e.id = r.anchor
-                            and round(extract(epoch from e.at) * 1000000)::int8 = r.at) then null
-         else 'cursor' end as lost
+         when r.m < g.pruned_xid or g.pruned_xid >= any (r.open) then 'pruned' end) as lost
     from requested r cross join pgcast.meta s cross join pgcast.rotation g),
 -- offset 0: once per window, and only for those with a page that has no id yet.
 lows as materialized (
@@ -56,29 +45,42 @@ pages as materialized (
          with ordinality p(uid, w, after, n)
     join checked c on c.n = p.w
     left join lows l on l.n = p.w),
+ranges as materialized (
+  select r.low, r.bound, count(*) over () as n from pgcast.broadcast_ranges(
+         array(select distinct p.low from pages p where p.lost is null), :max_broadcasts) r),
 broadcasts as materialized (
-  select b.*, sum(b.bytes) over (order by b.id) <= :max_broadcast_bytes
-              or row_number() over (order by b.id) = 1 as fits
-    from (select e.*, coalesce(octet_length(e.data::text), 0) + coalesce(octet_length(e.old::text), 0)
-                 as bytes
-            from pgcast.event e
-           where e.uid is null and e.broadcast
-             and e.id > (select min(p.low) from pages p where p.lost is null)
-           order by e.uid, e.id limit :max_broadcasts) b),
--- The last broadcast, unless all were read.
-bound as materialized (
-  select case when count(*) = :max_broadcasts or not bool_and(b.fits)
-              then max(b.id) filter (where b.fits) end as id
-    from broadcasts b),
+  select b.*, sum(b.bytes) over by_id <= :max_broadcast_bytes / b.n or row_number() over by_id = 1 as fits
+    from (select r.low, r.n, e.*,
+                 coalesce(octet_length(e.data::text), 0) + coalesce(octet_length(e.old::text), 0) as bytes
+            from ranges r cross join lateral (
+                 select e.* from pgcast.event e
+                  where e.uid is null and e.broadcast and e.id > r.low
+                    and e.id <= coalesce(r.bound, 9223372036854775807)
+                  order by e.uid, e.id) e) b
+  window by_id as (partition by b.low order by b.id)),
+-- The last broadcast of each range, unless all were read.
+bounds as materialized (
+  select r.low, case when r.bound is not null or not bool_and(b.fits)
+                     then max(b.id) filter (where b.fits) end as id
+    from ranges r left join broadcasts b on b.low = r.low
+   group by r.low, r.bound),
+-- A page ends where its range does; one that is in none waits.
+bounded as materialized (
+  select p.*, case when r.low is null or b.id < p.low then p.low else b.id end as bound
+    from pages p
+    left join lateral (
+         select r.low, r.bound from ranges r where r.low <= p.low order by r.low desc limit 1) r
+      on p.low < r.bound is not false
+    left join bounds b on b.low = r.low),
 own as materialized (
   select o.*, row_number() over by_id as place, sum(o.bytes) over by_id as sum
     from (
          select p.n, e.*, coalesce(octet_length(e.data::text), 0)
                 + coalesce(octet_length(e.old::text), 0) as bytes
-           from pages p cross join lateral (
+           from bounded p cross join lateral (
                 select e.* from pgcast.event e
                  where e.uid = p.uid and e.id > p.low
-                   and e.id <= (select coalesce(b.id, 9223372036854775807) from bound b)
+                   and e.id <= coalesce(p.bound, 9223372036854775807)
                    and (e.xid > p.m or e.xid = any (p.open))
                    and e.xid <= p.to_m and e.xid <> all (p.to_open)
                  order by e.id limit :'page_events'::int8) e
@@ -91,8 +93,8 @@ ends as materialized (
   having count(*) = :'page_events'::int8
       or count(*) > count(*) filter (where o.place = 1 or o.sum <= :'page_bytes'::int8))
 select null::int8 as id, null::text, null::bool, null::text, null::text,
-       p.n as page, null::int8[], p.lost, coalesce(e.id, b.id)
-  from pages p cross join bound b left join ends e on e.n = p.n
+       p.n as page, null::int8[], p.lost, coalesce(e.id, p.bound)
+  from bounded p left join ends e on e.n = p.n
 union all
 select e.id, e.uid, e.broadcast, e.type,
        case when e.op = 'reset'
@@ -111,4 +113,5 @@ select e.id, e.uid, e.broadcast, e.type,
                              and b.xid <= c.to_m and b.xid <> all (c.to_open)),
               b.id, b.uid, b.broadcast, b.type, b.op, b.data, b.old, b.at
          from broadcasts b where b.fits) e
+ where e.windows is distinct from '{}'
  order by id nulls first;
