@@ -335,18 +335,11 @@ static void on_lock_row(void *ctx, const struct row *row)
 	journal->result.locked = row_bool(row, 0);
 }
 
-/* The clients wait at the end of the turn now. */
-static void run_tickets(struct journal *journal, struct ticket **tickets)
-{
-	if (tickets)
-		queries_run(journal->queries, tickets);
-	free(tickets);
-}
-
 static void on_end(void *ctx)
 {
 	struct journal *journal = ctx;
 	struct ticket **tickets = journal->tickets;
+	size_t n_tickets = journal->plan->n_init_queries;
 	journal->tickets = NULL;
 	journal->in_turn = false;
 	if (journal->canary_id && journal->mode != PULL_EVENTS && !journal->too_large)
@@ -362,7 +355,9 @@ static void on_end(void *ctx)
 	}
 	position_unref(&journal->to);
 	journal->done(journal->ctx, &journal->result);
-	run_tickets(journal, tickets);
+	if (tickets) /* their clients wait at the end of this turn */
+		queries_run(journal->queries, tickets, n_tickets);
+	free(tickets);
 }
 
 /* ---- the queries of a turn ---- */

@@ -242,16 +242,21 @@ static void on_batch_done(void *ctx)
 
 static const struct statement commit = {.sql = "commit"};
 
-void queries_run(struct queries *queries, struct ticket *const tickets[])
+void queries_run(struct queries *queries, struct ticket *tickets[], size_t n)
 {
 	struct connection *connection = queries->taking;
+	if (!connection) { /* lost since: the hub asks again */
+		for (size_t i = 0; i < n; i++)
+			hub_answer(queries->hub, &tickets[i], NULL, 0, NULL);
+		return;
+	}
 	char limit[24];
 	const char *limit_params[] = {limit};
 	snprintf(limit, sizeof(limit), "%lld", (long long)queries->settings->query_timeout);
 	queries->taking = NULL;
 	connection->state = RUNNING;
 	ask(connection, limit_init_sql, limit_params, NULL, NULL);
-	for (size_t i = 0; i < connection->n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct item *item = &connection->items[i];
 		const char *params[] = {item->type, item->uid};
 		item->ticket = tickets[i];

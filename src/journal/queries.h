@@ -24,6 +24,6 @@ void queries_reserve(struct queries *queries, const struct plan *plan);
 void queries_take(struct queries *queries, const char *snapshot, void (*taken)(void *ctx, bool ok),
 	void *ctx);
 /* The turn has ended: runs the queries, one per ticket, whose answers go to the hub. */
-void queries_run(struct queries *queries, struct ticket *const tickets[]);
+void queries_run(struct queries *queries, struct ticket *tickets[], size_t n);
 /* The turn broke off: the queries are not run. */
 void queries_drop(struct queries *queries);

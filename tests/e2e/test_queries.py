@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 
 import pytest
@@ -114,6 +116,34 @@ async def test_lost_query_connection_is_an_error_of_the_asking_client(start, slo
         assert (await client.until(is_answer))[-1]["code"] == "unavailable"
         await client.init()
         await client.until(lambda message: message["op"] == "init")
+
+
+async def test_query_connection_lost_before_the_end_of_the_exporting_turn(start, database):
+    """It has imported the snapshot, and the stream's connection has not committed yet."""
+    bridge = start(database, query_connections=1)
+    with database.connect() as connection:
+        def backend(query):
+            rows = connection.execute(
+                BACKENDS.format("%s") + " and state ~ '^idle' order by backend_start desc",
+                (query,)).fetchall()
+            return rows[0][0] if rows else None
+
+        async with bridge.client() as client:
+            await client.init()
+            await client.until(lambda message: message["op"] == "init")
+            asked = backend("commit")
+            os.kill(asked, signal.SIGSTOP)
+            await client.init()
+            await eventually(lambda: backend("%pg_export_snapshot%"), "the export")
+            stream = backend("%pg_export_snapshot%")
+            os.kill(stream, signal.SIGSTOP)
+            os.kill(asked, signal.SIGCONT)
+            await eventually(lambda: backend("set transaction snapshot%") == asked, "the import")
+            connection.execute("select pg_terminate_backend(%s)", (asked,))
+            bridge.wait_line("query connection: reconnecting")
+            os.kill(stream, signal.SIGCONT)
+            await client.until(lambda message: message["op"] == "init")
+    assert bridge.lines("not imported in time") == []
 
 
 async def test_lost_stream_connection_leaves_an_init_exact(start, slow):
