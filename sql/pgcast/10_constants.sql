@@ -15,6 +15,7 @@ as $$
 		'max_uid_bytes', 255,
 		'max_type_bytes', 255,
 		'max_init_limit', 100000,
+		'max_witnesses', 1024,
 		'slow_path_bytes', 1024 * 1024,
 		'expandable_bytes', 1024)
 $$;

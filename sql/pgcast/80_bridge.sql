@@ -82,14 +82,59 @@ comment on function pgcast.broadcast_ranges(bigint[], int) is
 	'Ranges of ids (low, bound] with so many broadcasts in all, which begin at the lowest of these ids, and'
 	' at others that are behind the end of the range before. A bound is NULL if there are no more.';
 
+create or replace function pgcast.microseconds(at timestamptz) returns bigint
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select round(extract(epoch from microseconds.at) * 1000000)::bigint $$;
+comment on function pgcast.microseconds(timestamptz) is 'Microseconds since 1970';
+
+create or replace function pgcast.witness(low xid8, high xid8, open xid8[], ended xid8[])
+returns table (n bigint, sum numeric, newest bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+	-- Ranges between the open ones, whose events may be many and are read in vain.
+	with recursive first(xid, at, hi, n) as (
+		select e.xid, e.at, r.hi, 1
+		from (select array(select o from unnest(witness.open) o
+			where o > witness.low and o <= witness.high order by o) as xids) c
+		cross join lateral unnest(witness.low || c.xids, c.xids || null::xid8) r(lo, hi)
+		cross join lateral (select e.xid, e.at from pgcast.event e
+			where e.xid > r.lo and e.xid <= witness.high and e.xid < r.hi is not false
+			order by e.xid, e.id limit 1) e
+		union all
+		select e.xid, e.at, f.hi, f.n + 1
+		from first f
+		cross join lateral (select e.xid, e.at from pgcast.event e
+			where e.xid > f.xid and e.xid <= witness.high and e.xid < f.hi is not false
+			order by e.xid, e.id limit 1) e
+		where f.n < pgcast.constant('max_witnesses')
+	)
+	select count(*), coalesce(sum(pgcast.microseconds(t.at)), 0), max(pgcast.microseconds(t.at))
+	from (
+		select f.at from first f
+		union all
+		select e.at from unnest(witness.ended) o
+		cross join lateral (select e.at from pgcast.event e
+			where e.xid = o order by e.xid, e.id limit 1) e) t
+$$;
+comment on function pgcast.witness(xid8, xid8, xid8[], xid8[]) is
+	'Of the transactions above low and up to high that are not open, and those in ended: how many have events,'
+	' the sum of the times in microseconds when they began to write them, and the latest. At most'
+	' pgcast.constant(''max_witnesses'') between two open ones.';
+
 create or replace function pgcast.lost(cursor text) returns text
-language plpgsql stable strict set search_path = pg_catalog, pg_temp
+language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
 	fields constant text[] := string_to_array(cursor, '.');
+	-- See src/journal/witness.c.
+	witness constant text[] := string_to_array(fields[3], '-');
+	high constant bigint := coalesce(nullif(witness[5], ''), fields[4]);
+	low xid8;
+	ended xid8[];
+	bits bytea;
 	anchor constant bigint := fields[2];
 	m constant xid8 := fields[4];
-	open constant xid8[] := array(
+	open xid8[] := array(
 		select greatest(fields[4]::bigint - d::bigint, 0)::text::xid8 from unnest(fields[5:]) d);
 	newest constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
 	pruned record;
@@ -105,12 +150,29 @@ begin
 		return 'cursor';
 	end if;
 	-- The position of an empty journal, of the last pruned row, or of a row that is there.
-	if anchor = 0 and m = '0'::xid8 or anchor = pruned.id and m = pruned.xid
+	if not (anchor = 0 and m = '0'::xid8 or anchor = pruned.id and m = pruned.xid
 			or exists (select from pgcast.event e where e.xid = m and e.id = anchor
-				and round(extract(epoch from e.at) * 1000000)::bigint = fields[3]::bigint) then
+				and pgcast.microseconds(e.at) = witness[1]::bigint)) then
+		return 'cursor';
+	elsif cardinality(witness) = 1 then
 		return null;
 	end if;
-	return 'cursor';
+	low := greatest(high - witness[3]::bigint, 0)::text;
+	ended := array(select greatest(high - d::bigint, 0)::text::xid8
+		from unnest(string_to_array(witness[4], '_')) d);
+	if witness[5] is not null then
+		bits := decode(witness[6], 'hex');
+		open := array(select (low::text::bigint + 1 + i)::text::xid8
+			from generate_series(0, 8 * length(bits) - 1) i where get_bit(bits, i) = 1);
+	end if;
+	-- Pruned ones were committed long ago.
+	if low < pruned.xid or pruned.xid >= any (ended) then
+		return null;
+	elsif high::text::xid8 < newest
+			and (select w.sum from pgcast.witness(low, high::text::xid8, open, ended) w) = witness[2]::numeric then
+		return null;
+	end if;
+	return case when pg_is_in_recovery() then 'later' else 'cursor' end;
 end
 $$;
 comment on function pgcast.lost(text) is
@@ -169,7 +231,8 @@ begin
 	execute format('grant select on pgcast.event, pgcast.meta, pgcast.rotation, pgcast.watched to %I',
 		role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
-		' pgcast.broadcast_ranges(bigint[], int), pgcast.lost(text), pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
+		' pgcast.broadcast_ranges(bigint[], int), pgcast.lost(text),'
+		' pgcast.witness(xid8, xid8, xid8[], xid8[]), pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
 end
 $$;
 comment on function pgcast.grant_bridge(name) is

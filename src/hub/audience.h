@@ -20,7 +20,7 @@ struct audience {
 	struct stream stream;
 	struct batch *batch;	 /* NULL: nothing is pending */
 	struct catchup *catchup; /* NULL: live */
-	uint64_t cursor_serial;	 /* hub.serial of the last cursor that it got */
+	uint64_t cursor_serial;	 /* hub.serial of the last cursor or answer that it got */
 	const struct protocol *protocol;
 };
 

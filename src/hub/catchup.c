@@ -193,9 +193,19 @@ void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
 	struct catchup *catchup = hub->page_owners[page];
 	if (!catchup)
 		return;
+	struct window *window = &catchup->window;
 	if (lost && may_wait(catchup->audience, lost)) {
 		hub->page_owners[page] = NULL;
 		catchup->page_owner = NULL; /* the next turn asks again */
+		return;
+	}
+	/* A client that gets no reset rather receives events again. */
+	if (lost && window->to && !catchup->audience->protocol->control) {
+		position_unref(&window->to);
+		window->after = 0;
+		hub->page_owners[page] = NULL;
+		catchup->page_owner = NULL;
+		hub->turn_wanted = true;
 		return;
 	}
 	if (lost) {
@@ -205,7 +215,6 @@ void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
 	}
 	/* Broadcasts are read for all pages: they may end before the beginning of this one. */
 	catchup->page_upto = upto && upto < catchup->window.after ? catchup->window.after : upto;
-	struct window *window = &catchup->window;
 	if (!window->from->unverified)
 		return;
 	window->from->unverified = false;
@@ -292,6 +301,7 @@ static void make_live(struct hub *hub, struct audience *audience)
 	const char *reason = audience->catchup->reset_reason;
 	struct audience *live =
 		audience_get(audience->user, audience->protocol, audience->types, NULL);
+	live->cursor_serial = hub->serial;
 	stream_continue(&audience->stream, &live->stream);
 	list_for_each_safe (it, &audience->members) {
 		struct client *client = LIST_OF(it, struct client, of_audience);

@@ -254,13 +254,15 @@ void hub_rewind(struct hub *hub, struct position *position, const char *reason)
 {
 	position_unref(&hub->position);
 	hub->position = position ? position_ref(position) : position_create("", "");
+	const uint64_t serial = hub->position->serial;
 	hub->position->history = ++hub->history;
 	hub->serial++;
 	list_for_each (it, &hub->catching_up)
 		window_rewind(&LIST_OF(it, struct catchup, of_hub)->window, hub->history);
 	list_for_each (it, &hub->clients) {
 		struct client *client = LIST_OF(it, struct client, of_hub);
-		if (client->audience && audience_is_live(client->audience))
+		if (client->audience && audience_is_live(client->audience) &&
+			(!position || client->audience->cursor_serial > serial))
 			client_send_reset(client, reason);
 	}
 }

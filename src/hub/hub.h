@@ -169,8 +169,8 @@ void hub_turn_write(struct hub *hub);
 void hub_turn_abort(struct hub *hub);
 
 /* Between turns. History went another way (a crash or a failover lost commits): events since
- * `position` may not have happened. NULL: no position is known to hold. Live clients get a reset
- * for that reason. */
+ * `position` may not have happened. NULL: no position is known to hold. Live clients that received
+ * any get a reset for that reason. */
 void hub_rewind(struct hub *hub, struct position *position, const char *reason);
 
 /* Delivers a NOTIFY that is passed through: at most once, at any time. */

@@ -169,6 +169,7 @@ static void give_answer(
 	struct client *client = request->client;
 	assert(block || error);
 	if (block) {
+		client->audience->cursor_serial = client->hub->serial;
 		client_insert(client, block);
 		if (request->ref && request->ack)
 			client_send_ack(client, request->ref);

@@ -71,6 +71,7 @@ static void move_position(struct hub *hub)
 	hub->serial = hub_next_serial(hub);
 	position_unref(&hub->position);
 	hub->position = position_ref(hub->to);
+	hub->position->serial = hub->serial;
 }
 
 static void ask_again(struct hub *hub)

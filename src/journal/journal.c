@@ -20,6 +20,7 @@
 #include "metrics.h"
 #include "pgarray.h"
 #include "queries.h"
+#include "witness.h"
 
 /* ---- state ---- */
 
@@ -41,6 +42,7 @@ struct journal {
 	bool too_large;	     /* this turn's pull: nothing of the turn counts */
 	struct position *to; /* where this turn ends; NULL until the pull has said so */
 	struct checkpoint *checkpoint;
+	struct witness *witness;
 	struct position *last_valid; /* the newest checkpoint that is part of the history */
 	bool is_pruned;		     /* events after the newest checkpoint, which were not read */
 	bool no_xact_in_progress;    /* at the last position */
@@ -70,6 +72,7 @@ struct journal *journal_create(struct pglink *link, struct hub *hub, struct quer
 	journal->hub = hub;
 	journal->queries = queries;
 	journal->checkpoint = checkpoint_create();
+	journal->witness = witness_create();
 	journal->done = done;
 	journal->ctx = ctx;
 	return journal;
@@ -80,6 +83,7 @@ void journal_destroy(struct journal **journal)
 	if (!*journal)
 		return;
 	checkpoint_destroy(&(*journal)->checkpoint);
+	witness_destroy(&(*journal)->witness);
 	position_unref(&(*journal)->last_valid);
 	position_unref(&(*journal)->to);
 	free((*journal)->completed_xids);
@@ -127,6 +131,7 @@ static void on_last_valid(void *ctx)
 		metric_add(METRIC_REWINDS, 1);
 		hub_rewind(journal->hub, journal->last_valid,
 			journal->is_pruned ? "pruned" : "cursor");
+		witness_restart(journal->witness, hub_position(journal->hub)->text);
 		drop_lost(journal);
 	}
 	position_unref(&journal->last_valid);
@@ -181,6 +186,7 @@ void journal_lost(struct journal *journal)
 		journal->mode++;
 	position_unref(&journal->to);
 	hub_turn_abort(journal->hub);
+	witness_restart(journal->witness, hub_position(journal->hub)->text);
 }
 
 /* ---- the rows of a turn ---- */
@@ -194,16 +200,24 @@ static const char *older_cursor(struct journal *journal)
 
 static void take_position(struct journal *journal, const struct row *row)
 {
-	size_t len = 0;
-	const char *text = row_text(row, PULL_POSITION, &len);
+	const char *plain = row_text(row, PULL_POSITION, NULL);
+	const char *brought = row_text(row, PULL_BROUGHT, NULL);
 	journal->result.concurrent_writers = row_bool(row, PULL_CONCURRENT_WRITERS);
 	journal->no_xact_in_progress = row_bool(row, PULL_NO_XACT_IN_PROGRESS);
-	journal->cursor_overflow = len > CURSOR_MAX;
+	if (brought)
+		witness_add(journal->witness, plain, brought, journal->facts.standby);
+	char *text = brought ? witness_position(journal->witness, plain) : xstrdup(plain);
+	char *cursor = text;
+	journal->cursor_overflow = strlen(text) > CURSOR_MAX;
 	if (!journal->cursor_overflow)
 		replace(&journal->conservative_cursor, NULL); /* older than this one */
-	journal->to =
-		position_create(text, journal->cursor_overflow ? older_cursor(journal) : text);
+	else
+		cursor = witness_earlier_cursor(journal->witness, plain, older_cursor(journal));
+	journal->to = position_create(text, cursor);
 	hub_turn_begin(journal->hub, journal->to);
+	if (cursor != text)
+		free(cursor);
+	free(text);
 }
 
 static struct event event_of(const struct row *row)
@@ -394,7 +408,7 @@ static void ask_pull(struct journal *journal, bool alone)
 	const struct statement *pull = &pull_sql;
 	row_fn *on_row = on_pull_row;
 	if (!*params[0] || journal->mode != PULL_EVENTS)
-		pull = standby ? &start_standby_sql : &start_sql;
+		pull = standby ? &start_standby_sql : &start_sql; /* the position alone */
 	else if (standby)
 		pull = &pull_standby_sql;
 	else if (journal->no_xact_in_progress)

@@ -21,6 +21,7 @@ enum event_column {
 /* The first row of a pull. Its columns are those of events, because libpq copies the description of
  * every column with each row. */
 enum pull_column {
+	PULL_BROUGHT = EVENT_UID,		    /* for witness_add; NULL: no transactions */
 	PULL_NO_XACT_IN_PROGRESS = EVENT_BROADCAST, /* at that position; of no use on a standby */
 	PULL_CONCURRENT_WRITERS = EVENT_TYPE,	    /* newer than the last position */
 	PULL_POSITION = EVENT_MESSAGE,		    /* NULL: the pull is too large */

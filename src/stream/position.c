@@ -37,23 +37,58 @@ bool position_equal(const struct position *a, const struct position *b)
 	return a == b || (a && b && a->unverified == b->unverified && !strcmp(a->text, b->text));
 }
 
-/* epoch.anchor.at.m[.distance…]: see docs/design.md. Every number fits an int64, except the epoch,
- * which is compared as text. */
+/* ---- the form of a cursor ---- */
+
+/* Skips digits, so few that they fit an int64. */
+static bool skip_number(const char **p)
+{
+	size_t digits = strspn(*p, "0123456789");
+	*p += digits;
+	return digits && digits <= CURSOR_DIGITS;
+}
+
+static bool skip(const char **p, char c)
+{
+	bool found = **p == c;
+	*p += found;
+	return found;
+}
+
+static bool skip_numbers(const char **p, char separator)
+{
+	do {
+		if (!skip_number(p))
+			return false;
+	} while (skip(p, separator));
+	return true;
+}
+
+/* at[-SUM-LOW[-ENDED[-HIGH-OPEN]]]: see src/journal/witness.c. ENDED may be empty before HIGH. */
+static bool skip_witness(const char **p)
+{
+	if (!skip_number(p) || !skip(p, '-'))
+		return true; /* a wrong end is found by the caller */
+	if (!skip_number(p) || !skip(p, '-') || !skip_number(p))
+		return false;
+	if (!skip(p, '-'))
+		return true;
+	if (**p != '-' && !skip_numbers(p, '_'))
+		return false;
+	if (!skip(p, '-'))
+		return true;
+	if (!skip_number(p) || !skip(p, '-'))
+		return false;
+	size_t digits = strspn(*p, "0123456789abcdef");
+	*p += digits;
+	return digits % 2 == 0;
+}
+
+/* epoch.anchor.WITNESS.m[.distance…]: see docs/design.md. */
 bool cursor_is_wellformed(const char *text)
 {
-	enum { FIELDS = 4, EPOCH_DIGITS = 20 };
-	if (strlen(text) > CURSOR_MAX)
-		return false;
-	int fields = 0;
-	for (const char *p = text;; p++) {
-		size_t digits = strspn(p, "0123456789");
-		if (!digits || digits > (fields ? CURSOR_DIGITS : EPOCH_DIGITS))
-			return false;
-		fields++;
-		p += digits;
-		if (!*p)
-			return fields >= FIELDS;
-		if (*p != '.')
-			return false;
-	}
+	const size_t epoch_digits = 20; /* it is compared as text */
+	const char *p = text + strspn(text, "0123456789");
+	return strlen(text) <= CURSOR_MAX && p > text && p <= text + epoch_digits &&
+	       skip(&p, '.') && skip_number(&p) && skip(&p, '.') && skip_witness(&p) &&
+	       skip(&p, '.') && skip_numbers(&p, '.') && !*p;
 }

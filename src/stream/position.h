@@ -13,6 +13,7 @@
 struct position {
 	uint32_t refs;
 	uint32_t history; /* the hub's count of rewinds when it was created */
+	uint64_t serial;  /* the hub's at that position */
 	bool unverified;  /* from a client, or older than a rewind: history may not have it */
 	char *text;	  /* exact: the next pull starts from it */
 	char *cursor;	  /* for clients: as exact as CURSOR_MAX allows */

@@ -23,9 +23,9 @@ void window_rewind(struct window *window, uint32_t history)
 {
 	if (!*window->from->text || window->from->history == history)
 		return;
-	position_unref(&window->to);
-	window->after = 0;
 	window->from->unverified = true;
+	if (window->to)
+		window->to->unverified = true;
 }
 
 bool window_equal(const struct window *a, const struct window *b)

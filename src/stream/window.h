@@ -16,7 +16,7 @@ struct window {
 /* Takes references of its own. */
 struct window window_copy(const struct window *window);
 void window_clear(struct window *window);
-/* After a rewind, which made `history`: a window of an older one is open and unverified. */
+/* After a rewind, which made `history`: a window of an older one is unverified. */
 void window_rewind(struct window *window, uint32_t history);
 bool window_equal(const struct window *a, const struct window *b);
 

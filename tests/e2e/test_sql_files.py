@@ -10,7 +10,7 @@ from harness import ROOT
 FILES = sorted(ROOT.glob("src/*/sql/*.sql"))
 
 # Statements that return something new each time.
-NEW_EACH_TIME = "export_snapshot", "write_canary"
+NEW_EACH_TIME = "export_snapshot", "write_canary", "pull", "short_pull", "start"
 
 
 def arguments(database):

@@ -343,15 +343,32 @@ static void test_rewind_resets_clients_and_continues(void **state)
 	assert_received(&b, "E 3", NULL);
 }
 
-/* The window may contain lost events: it is read again from its beginning, after a check. */
-static void assert_reopened(const struct window *window)
+static void test_rewind_resets_only_clients_that_received_something(void **state)
 {
-	assert_null(window->to);
-	assert_int_equal(window->after, 0);
-	assert_true(window->from->unverified);
+	struct fake_conn *other = &b;
+	join_v1(&a);
+	fake_conn_join(other, hub, &(struct client_config){.uid = "u2", .protocol = V1});
+	insert("u2", "log");
+	fake_turn(&journal);
+	struct position *valid = position_ref(hub->position);
+	a.n_received = other->n_received = 0;
+	insert("u1", "log");
+	fake_turn(&journal);
+	fake_journal_lose(&journal, 1);
+	hub_rewind(hub, valid, "cursor");
+	position_unref(&valid);
+	assert_received(&a, "E 2", CURSOR("2"), RESET("cursor"), NULL);
+	assert_received(other, NULL);
 }
 
-static void test_rewind_reopens_the_window_of_a_client_that_is_behind(void **state)
+/* The window may contain lost events: it is read on after a check. */
+static void assert_unverified(const struct window *window)
+{
+	assert_true(window->from->unverified);
+	assert_true(window->to->unverified);
+}
+
+static void test_rewind_verifies_the_window_of_a_client_that_is_behind(void **state)
 {
 	join(&a, "u1", NULL, PLAIN);
 	fake_conn_congest(&a, 1);
@@ -361,10 +378,10 @@ static void test_rewind_reopens_the_window_of_a_client_that_is_behind(void **sta
 	}
 	assert_non_null(a.client->audience->catchup->window.to);
 	hub_rewind(hub, NULL, "cursor");
-	assert_reopened(&a.client->audience->catchup->window);
+	assert_unverified(&a.client->audience->catchup->window);
 }
 
-static void test_rewind_reopens_the_window_of_a_client_that_falls_behind(void **state)
+static void test_rewind_verifies_the_window_of_a_client_that_falls_behind(void **state)
 {
 	join(&a, "u1", NULL, PLAIN);
 	fake_conn_congest(&a, 0);
@@ -373,7 +390,7 @@ static void test_rewind_reopens_the_window_of_a_client_that_falls_behind(void **
 	rewind_to("1.0.0.1");
 	insert_len("u1", "log", SEND_BUFFER);
 	fake_turn(&journal);
-	assert_reopened(&a.client->audience->catchup->window);
+	assert_unverified(&a.client->audience->catchup->window);
 }
 
 static void test_rewind_without_a_position_sends_no_cursor(void **state)
@@ -407,8 +424,9 @@ int main(void)
 		TEST(test_large_pull_with_broadcasts_defers_everyone),
 		TEST(test_pages_share_broadcasts),
 		TEST(test_rewind_resets_clients_and_continues),
-		TEST(test_rewind_reopens_the_window_of_a_client_that_is_behind),
-		TEST(test_rewind_reopens_the_window_of_a_client_that_falls_behind),
+		TEST(test_rewind_resets_only_clients_that_received_something),
+		TEST(test_rewind_verifies_the_window_of_a_client_that_is_behind),
+		TEST(test_rewind_verifies_the_window_of_a_client_that_falls_behind),
 		TEST(test_rewind_without_a_position_sends_no_cursor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@
 -- offset 0 keeps the planner from splitting the text once per field, and below from reading the
 -- whole journal instead of a few index ranges.
 with since as materialized (
-  select a[1] as epoch, a[2]::int8 as anchor, a[3]::int8 as at, a[4]::xid8 as m,
+  select a[1] as epoch, a[2]::int8 as anchor, a[3] as at, a[4]::xid8 as m,
          array(select greatest(a[4]::int8 - d::int8, 0)::text::xid8
                  from unnest(a[5:]) d) as open
     from (select string_to_array(:'position', '.') as a offset 0) q),
@@ -79,7 +79,7 @@ newest as materialized (
   select p.epoch, coalesce(t.id, p.anchor) as anchor, coalesce(t.at, p.at) as at,
          coalesce(t.xid, p.m) as m
     from since p left join (
-         select e.xid, e.id, round(extract(epoch from e.at) * 1000000)::int8 as at from events e
+         select e.xid, e.id, round(extract(epoch from e.at) * 1000000)::int8::text as at from events e
           order by e.xid desc, e.id desc limit 1) t on t.xid > p.m),
 ends as materialized (
   select concat_ws('.', n.epoch, n.anchor, n.at, n.m)
@@ -87,8 +87,18 @@ ends as materialized (
                                         order by x.xid desc)
                         from running x where x.xid < n.m), '') as position
     from newest n)
--- The position's columns are those of events: see enum pull_column.
-select null::int8 as id, null::text as uid,
+-- The position's columns are those of events: see enum pull_column. For its witness: the time, the id
+-- above which the new transactions are, the latest time when one began to write, their number, the sum
+-- of these times, and the ids of those that were open before. Times are in microseconds.
+select null::int8 as id,
+       (select concat_ws(' ', round(extract(epoch from clock_timestamp()) * 1000000)::int8,
+                         coalesce(min(t.xid::text::int8) filter (where t.xid > p.m) - 1, p.m::text::int8),
+                         max(t.us), count(*), sum(t.us),
+                         string_agg(t.xid::text, ' ') filter (where t.xid <= p.m))
+          from since p cross join (
+               select distinct on (e.xid) e.xid, round(extract(epoch from e.at) * 1000000)::int8 as us
+                 from events e order by e.xid, e.id) t
+         where not l.yes group by p.m) as uid,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
        (exists (select from since p, running x where x.xid > p.m))::text as type,
        case when not l.yes then w.position end as message

@@ -30,7 +30,12 @@ ends as materialized (
            from (select e.xid, e.id, e.at from events e order by e.xid desc, e.id desc limit 1) t),
          :'position') as position)
 -- The position's columns are those of events: see enum pull_column.
-select null::int8 as id, null::text as uid,
+select null::int8 as id,
+       (select concat_ws(' ', round(extract(epoch from clock_timestamp()) * 1000000)::int8,
+                         min(t.xid::text::int8) - 1, max(t.us), count(*), sum(t.us))
+          from (select distinct on (e.xid) e.xid, round(extract(epoch from e.at) * 1000000)::int8 as us
+                  from events e order by e.xid, e.id) t
+         where not l.yes having count(*) > 0) as uid,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
        (pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot()))::text as type,
        case when not l.yes then w.position end as message
