@@ -33,6 +33,7 @@ struct catchup {
 	int64_t page_last_id;	     /* of the page's events so far */
 	int64_t page_upto;	     /* the page has every event up to this id; 0: of the window */
 	const char *reset_reason;    /* why the window cannot be read; NULL: it can */
+	const char *end_lost;	     /* why its end is no position any more; NULL: unknown */
 	bool held;		     /* its member waits for an answer to init first */
 };
 

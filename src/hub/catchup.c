@@ -188,43 +188,95 @@ static bool may_wait(const struct audience *audience, const char *reason)
 	return !strcmp(reason, "later") && client_stalled_ms(first) < LAG_TIMEOUT;
 }
 
-void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
+static void send_reset(const struct catchup *catchup, const char *reason)
 {
-	struct catchup *catchup = hub->page_owners[page];
-	if (!catchup)
-		return;
-	struct window *window = &catchup->window;
-	if (lost && may_wait(catchup->audience, lost)) {
-		hub->page_owners[page] = NULL;
-		catchup->page_owner = NULL; /* the next turn asks again */
-		return;
-	}
-	/* A client that gets no reset rather receives events again. */
-	if (lost && window->to && !catchup->audience->protocol->control) {
-		position_unref(&window->to);
-		window->after = 0;
-		hub->page_owners[page] = NULL;
-		catchup->page_owner = NULL;
-		hub->turn_wanted = true;
-		return;
-	}
-	if (lost) {
-		catchup->reset_reason = reset_reason(lost);
-		metric_add(METRIC_RESETS, 1);
-		return;
-	}
-	/* Broadcasts are read for all pages: they may end before the beginning of this one. */
-	catchup->page_upto = upto && upto < catchup->window.after ? catchup->window.after : upto;
-	if (!window->from->unverified)
-		return;
-	window->from->unverified = false;
-	if (window->to)
-		window->to->unverified = false;
-	metric_add(METRIC_RESUMES, 1);
-	char *cursor = window_cursor(window);
+	metric_add(METRIC_RESETS, 1);
+	list_for_each (it, &catchup->audience->members)
+		client_send_reset(LIST_OF(it, struct client, of_audience), reason);
+}
+
+/* A later turn asks again. */
+static void drop_page(struct hub *hub, size_t page)
+{
+	hub->page_owners[page]->page_owner = NULL;
+	hub->page_owners[page] = NULL;
+}
+
+/* Events of the window that its members have are lost: they get the others again. */
+static void reopen(struct catchup *catchup, const char *reason)
+{
+	position_unref(&catchup->window.to);
+	catchup->window.after = 0;
+	catchup->end_lost = reset_reason(reason);
+}
+
+/* Since a rewind the window's beginning is lost, too, which was verified before or is of this
+ * bridge. Its members go on with everything after the position of the rewind, as live ones do. */
+static bool began_before_rewind(const struct hub *hub, const struct catchup *catchup)
+{
+	const struct client *first =
+		LIST_OF(catchup->audience->members.next, struct client, of_audience);
+	return hub->rewound && catchup->window.from->history != hub->history && first->hello_sent;
+}
+
+static void reopen_at_rewind(struct hub *hub, struct catchup *catchup, const char *reason)
+{
+	window_clear(&catchup->window);
+	catchup->window = (struct window){.from = position_ref(hub->rewound)};
+	catchup->end_lost = NULL;
+	send_reset(catchup, reset_reason(reason));
+}
+
+static void send_hello(const struct catchup *catchup)
+{
+	char *cursor = window_cursor(&catchup->window);
 	list_for_each (it, &catchup->audience->members)
 		client_send_hello(LIST_OF(it, struct client, of_audience), cursor, true);
 	free(cursor);
+}
+
+static void set_verified(struct catchup *catchup)
+{
+	catchup->window.from->unverified = false;
+	if (catchup->window.to)
+		catchup->window.to->unverified = false;
+	metric_add(METRIC_RESUMES, 1);
+	send_hello(catchup);
+	if (catchup->end_lost)
+		send_reset(catchup, catchup->end_lost);
+	catchup->end_lost = NULL;
+}
+
+void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
+{
+	static const char of_end[] = "end ";
+	struct catchup *catchup = hub->page_owners[page];
+	if (!catchup)
+		return;
+	bool end_lost = lost && strncmp(lost, of_end, strlen(of_end)) == 0;
+	if (end_lost)
+		lost += strlen(of_end);
+	if (lost && may_wait(catchup->audience, lost)) {
+		drop_page(hub, page);
+	} else if (end_lost) {
+		reopen(catchup, lost);
+		drop_page(hub, page);
+		hub->turn_wanted = true;
+	} else if (lost && began_before_rewind(hub, catchup)) {
+		reopen_at_rewind(hub, catchup, lost);
+		drop_page(hub, page);
+		hub->turn_wanted = true;
+	} else if (lost) {
+		catchup->reset_reason = reset_reason(lost);
+		metric_add(METRIC_RESETS, 1);
+	} else {
+		/* Broadcasts are read for all pages: they may end before the beginning of this one.
+		 */
+		catchup->page_upto =
+			upto && upto < catchup->window.after ? catchup->window.after : upto;
+		if (catchup->window.from->unverified)
+			set_verified(catchup);
+	}
 }
 
 static void add_page_event(struct hub *hub, struct catchup *catchup, const struct event *event,

@@ -35,6 +35,7 @@ void hub_destroy(struct hub **hub)
 		hub_turn_abort(old);
 	users_destroy(&old->users);
 	position_unref(&old->position);
+	position_unref(&old->rewound);
 	free(old->broadcasts);
 	free(old->page_owners);
 	free(old->pages);
@@ -257,6 +258,8 @@ void hub_rewind(struct hub *hub, struct position *position, const char *reason)
 	const uint64_t serial = hub->position->serial;
 	hub->position->history = ++hub->history;
 	hub->serial++;
+	position_unref(&hub->rewound);
+	hub->rewound = position_ref(hub->position);
 	list_for_each (it, &hub->catching_up)
 		window_rewind(&LIST_OF(it, struct catchup, of_hub)->window, hub->history);
 	list_for_each (it, &hub->clients) {

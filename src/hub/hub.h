@@ -142,8 +142,9 @@ void hub_turn_event(struct hub *hub, const struct event *event);
  */
 void hub_turn_defer(struct hub *hub, const char *uid);
 /* For each page, before their events: `lost` is NULL, or the reason why it has none ("epoch",
- * "pruned", "cursor" as in the protocol's reset; "later": a standby lags behind it). The page has
- * every event up to the id `upto`; 0: up to the end of its window. */
+ * "pruned", "cursor" as in the protocol's reset; "later": a standby lags behind it). Behind "end "
+ * it is the reason why events of it that were received may be lost. The page has every event up to
+ * the id `upto`; 0: up to the end of its window. */
 void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto);
 /* Events of all pages come by id. */
 void hub_turn_page_event(struct hub *hub, size_t page, const struct event *event);

@@ -85,6 +85,7 @@ struct hub {
 
 	struct position *position; /* live clients have everything up to here */
 	uint32_t history;	   /* counts hub_rewind */
+	struct position *rewound;  /* the position of the last one; NULL: none */
 	uint64_t serial;	   /* counts positions */
 	uint64_t idle_cursors_ms;  /* when quiet clients last got a cursor */
 	uint64_t planned_ms;	   /* the last plan, */

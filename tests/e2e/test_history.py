@@ -1,4 +1,4 @@
-"""Commits that were read are lost, in any order, or pruned: who has seen one is told, nobody else.
+"""Commits that were read are lost, in any order, or pruned: clients that saw one get a reset.
 
 A transaction whose events are deleted stands for one that a crash or a failover lost."""
 
@@ -128,8 +128,8 @@ async def test_loss_is_a_reset_although_open_transactions_do_not_fit_the_cursor(
         assert len(cursor) <= 512
         if lost:
             lose(database, lost)
-        values, told = await resumed(bridge, database, cursor)
-        assert told == (["cursor"] if lost else [])
+        values, reasons = await resumed(bridge, database, cursor)
+        assert reasons == (["cursor"] if lost else [])
         assert values == ([] if lost else ["last"])  # repeated
 
 

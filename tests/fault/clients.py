@@ -62,11 +62,16 @@ class Notes:
         self.history = []  # of connections: time, cursor, greatest id before
         self.bases = []  # cursors at which the client began anew
         self.again = []  # (cursor of the resume, ids that had been received before)
+        self.since = {}  # cursor -> keys received after it
+        self.unconfirmed = set()  # received after the cursor of this resume, and not yet again
+        self.full_cursors = 0  # on this connection, which are not of a client that is catching up
         self.duplicated, self.misordered, self.latencies = [], [], []
 
     def connected(self, cursor):
         self.connection = set()
         self.again.append((cursor, []))
+        self.unconfirmed = set(self.since.get(cursor, ()))
+        self.full_cursors = 0
         self.history.append((time.strftime("%H:%M:%S", time.gmtime()), cursor, self.last))
 
     def around(self, ids):
@@ -75,9 +80,21 @@ class Notes:
         since = [n for n in earlier if self.history[n][2] >= min(ids)]
         return self.history[min([*since, earlier[-1]]) - 1:earlier[-1] + 2]
 
+    def keep(self, cursors):
+        """The cursors from which the client may resume."""
+        self.since = {cursor: self.since.get(cursor, set()) for cursor in cursors}
+
+    def lost_some(self, cursor):
+        """Whether events are lost without a reset: the connection ended between them and their
+        cursor, and they were not among those that came again."""
+        self.full_cursors += "~" not in cursor
+        needed = 2 if "~" in (self.again[-1][0] or "") else 1
+        return self.full_cursors >= needed and bool(self.unconfirmed)
+
     def restart(self):
         """Commits were lost: their ids may be used again for other events."""
         self.connection, self.rows, self.valid = set(), {}, set()
+        self.since, self.unconfirmed = {}, set()
         self.again.append((None, []))
 
     def take(self, text, message):
@@ -87,6 +104,9 @@ class Notes:
             self.duplicated.append(id)
         self.connection.add(key)
         self.valid.add(key)
+        self.unconfirmed.discard(key)
+        for keys in self.since.values():
+            keys.add(key)
         if key in self.got:
             self.again[-1][1].append(id)
             return False
@@ -258,6 +278,11 @@ class Client:
                 self.notes.bases.append(self.hello["cursor"])
         if "cursor" in message:
             self.cursors = self.cursors[-4:] + [message["cursor"]]
+            self.notes.keep(self.cursors)
+            if message["op"] == "cursor" and self.notes.lost_some(message["cursor"]):
+                self.notes.restart()
+                if self.replica:
+                    self.replica.reset()
 
     def _make_mistake(self, text, message):
         """Makes one mistake, which the comparison has to find; true: the message is not noted."""

@@ -39,8 +39,6 @@ def test_torture_with_random_seed_and_standby(folder):
     assert code == 0 and report["events"] > 1000 and report["resumes"] > 10
 
 
-@pytest.mark.xfail(strict=False, reason="a lost commit below the newest one, which alone is the"
-                   " anchor of a position, is not noticed: so some crashes leave events of it")
 def test_torture_with_asynchronous_commits(folder):
     code, report = torture(folder, "--minutes", 0.2, "--mean", 1, "--seed", 2, "--asynchronous",
                            "--size", 0)

@@ -369,8 +369,10 @@ static const char *reset_reason(
 		return "epoch";
 	if (window->from < journal->pruned)
 		return "pruned";
-	if (window->from > journal->turn->to ||
-		(window->to != UINT_MAX && window->to > journal->turn->to))
+	if (window->from <= journal->turn->to && window->to != UINT_MAX &&
+		window->to > journal->turn->to)
+		return journal->lags ? "end later" : "end cursor";
+	if (window->from > journal->turn->to)
 		return journal->lags ? "later" : "cursor";
 	return NULL;
 }
