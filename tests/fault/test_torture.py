@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from harness import ROOT
 
 TORTURE = Path(__file__).parent / "torture.py"
