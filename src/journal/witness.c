@@ -17,8 +17,8 @@
 struct turn {
 	uint64_t low, m;
 	uint64_t now;	 /* after its snapshot */
-	uint64_t newest; /* when the last transaction began to write events */
-	uint64_t n, sum; /* transactions, and their times of that */
+	uint64_t newest; /* the latest event */
+	uint64_t n, sum; /* transactions, and the times of their last events */
 	uint64_t *ended;
 	size_t n_ended;
 };

@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from harness import eventually
 from stream import current_cursor, cursor_now, data, resets
 
 
@@ -143,6 +144,26 @@ async def test_loss_before_the_bridge_started(start, database, lost):
     if lost:
         lose(database, lost)
     assert await resumed(start(database), database, cursor) == ([], ["cursor"] if lost else [])
+
+
+async def test_cursor_after_transactions_of_several_events_stays_valid(start, database):
+    """Over a lost connection, after which the bridge knows no more than its position."""
+    bridge = start(database)
+    async with bridge.client(v1=True) as client:
+        with open_transaction(database, "first") as first:
+            database.execute("insert into log(uid, action) values ('u1', 'a'), ('u1', 'b'), ('u1', 'c')")
+            await client.until(lambda m: m["type"] == "log" and m["data"]["action"] == "c")
+            connects = bridge.metrics()["pgcast_database_connects_total"]
+            reconnect(database)
+            await eventually(lambda: bridge.metrics()["pgcast_database_connects_total"] > connects
+                             and bridge.ready(), "the bridge to connect")
+            publish(first, "again")
+            first.execute("commit")
+            await story(client, "first", "again")
+            cursor = await client.latest_cursor()
+    assert await resumed(bridge, database, cursor) == ([], [])
+    lose(database, "again")
+    assert await resumed(bridge, database, cursor) == ([], ["cursor"])
 
 
 async def test_loss_among_events_that_were_too_many_for_a_turn(bridge, database):

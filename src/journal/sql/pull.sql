@@ -88,8 +88,8 @@ ends as materialized (
                         from running x where x.xid < n.m), '') as position
     from newest n)
 -- The position's columns are those of events: see enum pull_column. For its witness: the time, the id
--- above which the new transactions are, the latest time when one began to write, their number, the sum
--- of these times, and the ids of those that were open before. Times are in microseconds.
+-- above which the new transactions are, the latest time of their last events, their number, the sum of
+-- these times, and the ids of those that were open before. Times are in microseconds.
 select null::int8 as id,
        (select concat_ws(' ', round(extract(epoch from clock_timestamp()) * 1000000)::int8,
                          coalesce(min(t.xid::text::int8) filter (where t.xid > p.m) - 1, p.m::text::int8),
@@ -97,7 +97,7 @@ select null::int8 as id,
                          string_agg(t.xid::text, ' ') filter (where t.xid <= p.m))
           from since p cross join (
                select distinct on (e.xid) e.xid, round(extract(epoch from e.at) * 1000000)::int8 as us
-                 from events e order by e.xid, e.id) t
+                 from events e order by e.xid, e.id desc) t
          where not l.yes group by p.m) as uid,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
        (exists (select from since p, running x where x.xid > p.m))::text as type,

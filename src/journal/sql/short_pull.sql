@@ -34,7 +34,7 @@ select null::int8 as id,
        (select concat_ws(' ', round(extract(epoch from clock_timestamp()) * 1000000)::int8,
                          min(t.xid::text::int8) - 1, max(t.us), count(*), sum(t.us))
           from (select distinct on (e.xid) e.xid, round(extract(epoch from e.at) * 1000000)::int8 as us
-                  from events e order by e.xid, e.id) t
+                  from events e order by e.xid, e.id desc) t
          where not l.yes having count(*) > 0) as uid,
        pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) as broadcast,
        (pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax(pg_current_snapshot()))::text as type,
