@@ -501,6 +501,9 @@ void journal_measure_delay(struct journal *journal)
 }
 
 static const struct statement begin = {.sql = "begin isolation level repeatable read, read only"};
+/* Before the snapshot: TRUNCATE of the journal is visible to older snapshots, too. */
+static const struct statement lock_journal = {
+	.sql = "lock table pgcast.event in access share mode"};
 static const struct statement commit = {.sql = "commit"};
 
 static void end_turn(struct journal *journal, bool alone)
@@ -565,8 +568,10 @@ void journal_turn(struct journal *journal, enum lock lock)
 
 	if (lock != LOCK_KEEP)
 		ask_lock(journal, lock);
-	if (!alone)
+	if (!alone) {
 		ask(journal, begin, NULL, NULL, NULL);
+		ask(journal, lock_journal, NULL, NULL, NULL);
+	}
 	if (journal->facts.pooled)
 		ask(journal, pooled_settings_sql, NULL, NULL, NULL);
 	ask_conservative_cursor(journal);

@@ -235,3 +235,42 @@ def test_prune_needs_rights_of_bridge(database):
     with database.connect("bridge") as connection:
         assert connection.execute("select pgcast.prune('0')").fetchone()[0] == 1
     wait_for(lambda: journal(database) == 0, "the journal to be empty")
+
+
+async def test_prune_that_commits_late_sends_reset(bridge, database):
+    """TRUNCATE empties the table for snapshots that were taken before, too."""
+    cursor = await cursor_now(bridge, database)
+    database.execute("insert into log(uid) select 'u1' from generate_series(1, 100)")
+
+    async def resume():
+        async with bridge.client(v1=True, since=cursor) as client:
+            await client.until(lambda message: message["op"] == "reset")
+            return client
+
+    with database.connect() as connection:
+        connection.execute("begin")
+        assert connection.execute("select pgcast.prune('0')").fetchone()[0] > 100
+        resuming = asyncio.create_task(resume())
+        await eventually(lambda: waits_for_lock(database), "the page to wait for the table")
+        connection.execute("commit")
+        client = await resuming
+    assert [m for m in client.seen if m["type"] == "log"] == []
+    assert resets(client) == ["pruned"]
+
+
+def waits_for_lock(database):
+    return database.value("""select exists (select from pg_stat_activity
+        where application_name = 'pgcast' and datname = current_database()
+            and wait_event_type = 'Lock')""")
+
+
+def test_prune_of_a_table_in_use_looks_before_it_locks(database):
+    """Readers do not wait behind a lock that would be of no use."""
+    database.execute("insert into log(uid) values ('u1')")
+    with database.connect() as writer, database.connect("bridge") as connection:
+        writer.execute("begin")
+        writer.execute("insert into log(uid) values ('u1')")
+        began = time.monotonic()
+        for _ in range(10):
+            assert connection.execute("select pgcast.prune('1h')").fetchone()[0] == 0
+        assert time.monotonic() - began < 0.9  # each wait for the lock lasts 0.1 s

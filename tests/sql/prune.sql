@@ -1,6 +1,6 @@
 -- pgcast.prune: rotation among the journal's three tables, and retention.
 begin;
-select plan(26);
+select plan(28);
 
 create view journal_tables as
 select journal_table, count(*) as rows from pgcast.event group by 1 order by 1;
@@ -67,6 +67,12 @@ select is(count(*), 0::bigint, 'but old horizons are deleted')
 from pgcast.horizon where xid < '6';
 select publish(1);
 select is(count(*), 1::bigint, 'writers still write') from pgcast.event;
+
+insert into pgcast.horizon values (now() + interval '3 days', '7');
+update pgcast.rotation set since = now() + interval '3 days';
+select lives_ok($$select pgcast.prune('1h')$$, 'the clock was set back by three days');
+select is_empty($$select from pgcast.horizon h, pgcast.rotation g
+	where h.at > clock_timestamp() or g.since > clock_timestamp()$$, 'retention begins anew');
 
 select * from finish();
 rollback;
