@@ -151,7 +151,8 @@ async def test_cursor_after_transactions_of_several_events_stays_valid(start, da
     bridge = start(database)
     async with bridge.client(v1=True) as client:
         with open_transaction(database, "first") as first:
-            database.execute("insert into log(uid, action) values ('u1', 'a'), ('u1', 'b'), ('u1', 'c')")
+            database.execute("insert into log(uid, action)"
+                             " values ('u1', 'a'), ('u1', 'b'), ('u1', 'c')")
             await client.until(lambda m: m["type"] == "log" and m["data"]["action"] == "c")
             connects = bridge.metrics()["pgcast_database_connects_total"]
             reconnect(database)
