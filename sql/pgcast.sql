@@ -36,6 +36,7 @@ set local search_path = pg_catalog, pg_temp;
 \ir pgcast/45_template_describe.sql
 \ir pgcast/50_generate.sql
 \ir pgcast/60_watch.sql
+\ir pgcast/61_state.sql
 \ir pgcast/70_publish.sql
 \ir pgcast/80_bridge.sql
 \ir pgcast/81_prune.sql

@@ -3,6 +3,7 @@ declare
 	remedy constant text := 'Run it as a superuser or as a role with CREATEROLE, or let one create'
 		' the role first: create role pgcast_owner nologin; grant pgcast_owner to '
 		|| quote_ident(current_user) || ';';
+	object text;
 begin
 	if current_setting('server_version_num')::int < 130000 then
 		raise exception 'pgcast needs PostgreSQL 13 or later'
@@ -33,8 +34,30 @@ begin
 		create schema pgcast authorization pgcast_owner;
 	elsif (select n.nspowner from pg_namespace n where n.nspname = 'pgcast')
 			<> to_regrole('pgcast_owner') then
-		raise exception 'pgcast: the schema pgcast exists and has another owner'
-			using hint = 'alter schema pgcast owner to pgcast_owner; or drop it.';
+		-- pg_restore --no-owner gives all objects to the role that restores.
+		begin
+			alter schema pgcast owner to pgcast_owner;
+			for object in
+				select format('table %s', c.oid::regclass) from pg_class c
+				where c.relnamespace = 'pgcast'::regnamespace and c.relkind in ('r', 'p', 'v')
+				union all
+				select format('sequence %s', c.oid::regclass) from pg_class c
+				where c.relnamespace = 'pgcast'::regnamespace and c.relkind = 'S'
+					and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+						and d.objid = c.oid and d.deptype = 'i')
+				union all
+				select format('function %s', p.oid::regprocedure) from pg_proc p
+				where p.pronamespace = 'pgcast'::regnamespace
+			loop
+				execute format('alter %s owner to pgcast_owner', object);
+			end loop;
+		exception when insufficient_privilege then
+			raise exception 'pgcast: the schema pgcast has another owner: %',
+					(select n.nspowner::regrole from pg_namespace n where n.nspname = 'pgcast')
+				using errcode = 'insufficient_privilege',
+					hint = 'Run this file as a superuser, or as that role with the rights to create in the'
+						' database and to act as pgcast_owner; or: drop schema pgcast cascade;';
+		end;
 	end if;
 	-- From here on all objects are created as the owner; the locks of an upgrade and the triggers
 	-- on watched tables need the installing role again.

@@ -6,7 +6,7 @@ comment on column pgcast.meta.epoch is 'system_identifier of the cluster that wr
 
 create table if not exists pgcast.source (
 	number int generated always as identity primary key,
-	relation regclass not null unique,
+	relation regclass unique,
 	type text not null unique,
 	uid_column name,
 	columns name[],
@@ -21,12 +21,15 @@ create table if not exists pgcast.source (
 	relation_oid oid,
 	uid_attnum int2,
 	column_attnums int2[],
-	order_attnums int2[]
+	order_attnums int2[],
+	table_schema name,
+	table_name name,
+	members oid[]
 );
 comment on table pgcast.source is
 	'The watched tables with the arguments of pgcast.watch; pgcast.watched is the view to read';
 comment on column pgcast.source.number is 'Ends the names of the functions generated for the table';
-comment on column pgcast.source.relation is 'The table';
+comment on column pgcast.source.relation is 'The table; NULL: it was dropped or replaced';
 comment on column pgcast.source.type is 'The value of "type" in its messages';
 comment on column pgcast.source.uid_column is 'NULL: every change is broadcast';
 comment on column pgcast.source.columns is 'Columns that clients may see; NULL: all';
@@ -43,6 +46,10 @@ comment on column pgcast.source.relation_oid is
 comment on column pgcast.source.uid_attnum is 'Number of uid_column, which follows it when it is renamed';
 comment on column pgcast.source.column_attnums is 'Numbers of columns';
 comment on column pgcast.source.order_attnums is 'Numbers of order_by';
+comment on column pgcast.source.table_schema is 'The table''s schema, for when it is made anew';
+comment on column pgcast.source.table_name is 'The table''s name, for when it is made anew';
+comment on column pgcast.source.members is
+	'The table with its partitions and children, as clients know them; NULL: not yet recorded';
 comment on sequence pgcast.source_number_seq is 'Numbers of pgcast.source';
 
 create table if not exists pgcast.rotation (
@@ -118,7 +125,7 @@ comment on column pgcast.event.xid is 'The top-level transaction that made the c
 comment on column pgcast.event.uid is 'The uid that the event belongs to; NULL: everybody or nobody';
 comment on column pgcast.event.broadcast is 'true: for every client';
 comment on column pgcast.event.type is 'The watched table''s type, or the argument of pgcast.publish';
-comment on column pgcast.event.op is 'insert, update, delete, truncate or publish';
+comment on column pgcast.event.op is 'insert, update, delete, truncate, publish or reset';
 comment on column pgcast.event.data is 'The new row; of a delete the old row; of a truncate NULL';
 comment on column pgcast.event.old is 'The old row of an update, else NULL';
 comment on column pgcast.event.at is 'Time of the change, not of the commit';
@@ -131,13 +138,6 @@ create table if not exists pgcast.event_1 partition of pgcast.event for values i
 	with (autovacuum_vacuum_insert_threshold = -1);
 create table if not exists pgcast.event_2 partition of pgcast.event for values in (2)
 	with (autovacuum_vacuum_insert_threshold = -1);
-
-create or replace view pgcast.watched as
-select s.relation, s.type, s.uid_column, s.columns, s.init_limit, s.notify, s.order_by, s.filter, s.old,
-	s.big_as_text, s.utc, s.replicated
-from pgcast.source s
-where exists (select from pg_catalog.pg_class c where c.oid = s.relation);
-comment on view pgcast.watched is 'The watched tables and their settings';
 
 do $rest$
 declare
@@ -156,14 +156,10 @@ begin
 			for each statement execute function pgcast.copy_bridge_keys();
 	end if;
 	for named in
-		select format('column pgcast.watched.%I', a.attname) as object,
-			col_description('pgcast.source'::regclass, s.attnum) as comment
-		from pg_attribute a join pg_attribute s using (attname)
-		where a.attrelid = 'pgcast.watched'::regclass and s.attrelid = 'pgcast.source'::regclass
-		union all
-		select format('%s %s', case c.relkind when 'r' then 'table' else 'index' end, c.oid::regclass),
+		select format('%s %s', case c.relkind when 'r' then 'table' else 'index' end, c.oid::regclass)
+				as object,
 			case c.relkind when 'r' then 'A table of the journal'
-				else 'A journal table''s part of an index' end
+				else 'A journal table''s part of an index' end as comment
 		from pg_class c where c.relispartition and c.relnamespace = 'pgcast'::regnamespace
 	loop
 		execute format('comment on %s is %L', named.object, named.comment);

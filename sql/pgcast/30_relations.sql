@@ -11,6 +11,20 @@ $$;
 comment on function pgcast.tree(regclass) is
 	'The table and its partitions or inheritance children, at any depth';
 
+create or replace function pgcast.in_tree(number int, member oid) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+	with recursive above(oid) as (
+		select in_tree.member
+		union
+		select i.inhparent from pg_inherits i join above a on i.inhrelid = a.oid
+	)
+	select exists (select from pgcast.source s join above a on s.relation = a.oid
+		where s.number = in_tree.number)
+$$;
+comment on function pgcast.in_tree(int, oid) is
+	'Whether a table is a watched one, or its partition or child: one that was detached keeps triggers';
+
 create or replace function pgcast.row_level(relation regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -20,7 +34,7 @@ as $$
 			where c.oid = row_level.relation and c.relkind = 'p')
 		or exists (select from pg_trigger t
 			where t.tgrelid = row_level.relation and not t.tgisinternal
-				and t.tgname !~ '^00_pgcast_' and t.tgtype & 1 = 1 and t.tgtype & 66 = 0)
+				and t.tgname !~ '^(00_| )pgcast_' and t.tgtype & 1 = 1 and t.tgtype & 66 = 0)
 $$;
 comment on function pgcast.row_level(regclass) is
 	'Whether a table needs row-level triggers. Statement triggers miss changes that name a partition'

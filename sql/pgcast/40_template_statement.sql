@@ -27,6 +27,10 @@ begin
 	end;
 	if our.slow_path is not false then
 		select g.current, g.bridges into our.journal_table, our.bridges from pgcast.rotation g;
+		-- Restored without data: until pgcast.sql has run again, nothing is journaled.
+		if not found then
+			return null;
+		end if;
 		if not @is_current@ then
 			our.current := pgcast.current_pieces(@number@, tg_relid);
 		end if;

@@ -11,6 +11,7 @@ declare
 	key int;
 	@move_variables@
 begin
+	@member_check@
 	begin
 		if @is_current@ then
 			our.ident := @row_ident@;
@@ -32,7 +33,7 @@ begin
 		return null;
 	end if;
 	insert into pgcast.event (uid, broadcast, type, op, data, journal_table)
-	values (our.ident[1], @broadcast@, @type@, '@op@', our.data, (select g.current from pgcast.rotation g));
+	select our.ident[1], @broadcast@, @type@, '@op@', our.data, g.current from pgcast.rotation g;
 	@notify_once@
 	return null;
 end
@@ -45,7 +46,7 @@ create or replace function pgcast.template_notify_once() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $function$ select $template$if (pg_catalog.current_setting('pgcast.notified', true)
 			OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()::pg_catalog.text) is not true then
-		foreach key in array (select g.bridges from pgcast.rotation g) loop
+		foreach key in array coalesce((select g.bridges from pgcast.rotation g), '{}') loop
 			@notify_bridge@
 		end loop;
 		perform pg_catalog.set_config('pgcast.notified',

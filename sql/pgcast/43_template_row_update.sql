@@ -14,6 +14,7 @@ declare
 	fits boolean;
 	key int;
 begin
+	@member_check@
 	begin
 		if @is_current@ then
 			our.n_ident := @new_ident@;
@@ -55,8 +56,8 @@ as $function$ select $template$if our.o_ident OPERATOR(pg_catalog.=) our.n_ident
 			return null;
 		end if;
 		insert into pgcast.event (uid, broadcast, type, op, data, old, journal_table)
-		values (our.n_ident[1], @broadcast@, @type@, 'update', our.n_data, @row_old@,
-			(select g.current from pgcast.rotation g));
+		select our.n_ident[1], @broadcast@, @type@, 'update', our.n_data, @row_old@, g.current
+		from pgcast.rotation g;
 	else
 		insert into pgcast.event (uid, broadcast, type, op, data, old, journal_table)
 		select case when k.before then our.o_ident[1] else our.n_ident[1] end, @broadcast@, @type@, k.op,

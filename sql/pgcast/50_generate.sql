@@ -226,6 +226,10 @@ declare
 		'first_moved', format('pg_catalog.concat(''pgcast.moved_%s_'', pg_catalog.pg_trigger_depth())',
 			s.number),
 		'move_variables', '', 'move_insert', '', 'move_delete', '',
+		'member_check', case when (select c.relkind = 'r' from pg_class c where c.oid = s.relation)
+			then format('if tg_relid OPERATOR(pg_catalog.<>) %L::pg_catalog.regclass'
+				' and not pgcast.in_tree(%s, tg_relid) then return null; end if;', s.relation::oid, s.number)
+			else '' end,
 		'old', case s.old when 'all' then 'p.o_data' when 'changed' then 'pgcast.changed(p.o_data, p.n_data)'
 			when 'key' then 'p.o_key' else 'null::pg_catalog.json' end);
 	alias text;
@@ -282,7 +286,7 @@ as $$
 declare
 	s pgcast.source := (select pgcast.resolve(s) from pgcast.source s where s.number = generate.number);
 	vars jsonb := pgcast.variables(generate.number);
-	by_row boolean := pgcast.row_level(s.relation);
+	by_row boolean := s.replicated or pgcast.row_level(s.relation);
 	pins text;
 	t record;
 	fn text;
@@ -325,30 +329,66 @@ create or replace function pgcast.attach(number int) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-	top regclass := (select s.relation from pgcast.source s where s.number = attach.number);
-	cloned boolean := (select c.relkind = 'p' from pg_class c where c.oid = top);
+	s constant pgcast.source := (select s from pgcast.source s where s.number = attach.number);
+	cloned constant boolean := (select c.relkind = 'p' from pg_class c where c.oid = s.relation);
+	prefix constant text := pgcast.trigger_prefix(attach.number);
+	enabled constant text := case when s.replicated then 'A' else 'O' end;
+	members constant regclass[] := array(select m from pgcast.tree(s.relation) m
+		where not exists (select from pg_foreign_table f where f.ftrelid = m));
+	functions constant regproc[] := array(select p.oid from pg_proc p join pgcast.generated() w
+		on p.proname = w.name || '_' || attach.number where p.pronamespace = 'pgcast'::regnamespace);
+	attaching constant text := current_setting('pgcast.attaching', true);
 	t record;
 begin
+	perform set_config('pgcast.attaching', 'on', true);
+	-- A table that is no longer a child keeps its triggers, and another name may sort behind others.
+	for t in
+		select g.tgrelid::regclass as member, g.tgname from pg_trigger g
+		where g.tgfoid = any(functions) and g.tgparentid = 0
+			and (g.tgrelid <> all(members) or not starts_with(g.tgname, prefix))
+	loop
+		begin
+			execute format('drop trigger %I on %s', t.tgname, t.member);
+		exception when insufficient_privilege then
+			raise warning 'pgcast: % may not drop the trigger % on %', current_user, quote_ident(t.tgname),
+				t.member using hint = 'Let the table''s owner drop it.';
+		end;
+	end loop;
 	for t in
 		select m as member, w.name, w.timing, w.op, w.scope, p.oid::regproc as fn
-		from pgcast.tree(top) m
+		from unnest(members) m
 		cross join pgcast.generated() w
-		join pg_proc p on p.proname = w.name || '_' || attach.number
-			and p.pronamespace = 'pgcast'::regnamespace
+		join pg_proc p on p.oid = any(functions) and p.proname = w.name || '_' || attach.number
 		where w.scope is not null
-			and (m = top or not cloned or w.scope = 'for each statement')
+			and (m = s.relation or not cloned or w.scope = 'for each statement')
 			and not exists (select from pg_trigger g where g.tgrelid = m and g.tgfoid = p.oid)
 	loop
 		execute format('create trigger %I %s %s on %s %s execute function %s()',
-			'00_pgcast_' || attach.number || '_' || t.name, t.timing, t.op, t.member, t.scope, t.fn);
+			prefix || t.name, t.timing, t.op, t.member, t.scope, t.fn);
 	end loop;
+	for t in
+		select g.tgrelid::regclass as member, g.tgname from pg_trigger g
+		where g.tgfoid = any(functions) and g.tgenabled <> enabled
+	loop
+		execute format('alter table only %s enable %s trigger %I', t.member,
+			case when s.replicated then 'always' else '' end, t.tgname);
+	end loop;
+	perform set_config('pgcast.attaching', coalesce(attaching, ''), true);
 end
 $$;
 comment on function pgcast.attach(int) is
-	'Creates the triggers that a watched table and its children lack. Their names sort first: they'
-	' fire before the table''s own, whose changes come later.';
+	'Creates and enables the triggers that a watched table and its children lack, and drops those of'
+	' tables that are no longer children. Foreign tables are left out. The event trigger of follow_ddl.sql'
+	' does nothing meanwhile.';
 
-create or replace function pgcast.drop_source(number int) returns void
+-- Triggers fire in the order of their names: these before the table's own, whose changes come later.
+create or replace function pgcast.trigger_prefix(number int) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select ' pgcast_' || trigger_prefix.number || '_' $$;
+comment on function pgcast.trigger_prefix(int) is
+	'The beginning of the names of a watched table''s triggers';
+
+create or replace function pgcast.drop_functions(number int default null) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set client_min_messages = warning
 as $$
@@ -356,12 +396,29 @@ declare
 	fn regprocedure;
 begin
 	for fn in
-		select p.oid from pg_proc p join pgcast.generated() w
-			on p.proname = w.name || '_' || drop_source.number
-		where p.pronamespace = 'pgcast'::regnamespace
+		select p.oid from pg_proc p
+		where p.pronamespace = 'pgcast'::regnamespace and p.proname = any(array(
+			select w.name || '_' || drop_functions.number from pgcast.generated() w))
+		union all
+		select p.oid from pg_proc p
+		where drop_functions.number is null and p.pronamespace = 'pgcast'::regnamespace
+			and p.proname ~ (select '^(' || string_agg(w.name, '|') || ')_[0-9]{1,9}$' from pgcast.generated() w)
+			and not exists (select from pgcast.source s where s.relation is not null
+				and s.number::text = substring(p.proname from '[0-9]+$'))
 	loop
 		execute format('drop function %s cascade', fn);
 	end loop;
+end
+$$;
+comment on function pgcast.drop_functions(int) is
+	'Drops a watched table''s functions and triggers; NULL: those that belong to no watched table, as after'
+	' a restore without data, when their numbers would be drawn again';
+
+create or replace function pgcast.drop_source(number int) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+	perform pgcast.drop_functions(drop_source.number);
 	delete from pgcast.source s where s.number = drop_source.number;
 end
 $$;
@@ -373,19 +430,28 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
 	lock table pgcast.source in share row exclusive mode;
+	perform pgcast.detach(l.number) from pgcast.located l where l.lost;
+	source.number := (pgcast.source_of(source.relation)).number;
 	perform pgcast.drop_source(s.number) from pgcast.source s
-	where not exists (select from pg_class c where c.oid = s.relation);
+	where s.type = source.type and s.relation is null and s.number is distinct from source.number;
 	if exists (select from pgcast.source s
-			where s.type = source.type and s.relation <> source.relation) then
+			where s.type = source.type and s.number is distinct from source.number) then
 		raise exception 'pgcast: the type % belongs to %', quote_literal(source.type),
 				(select s.relation from pgcast.source s where s.type = source.type)
 			using errcode = 'duplicate_object', hint = 'Give another type.';
 	end if;
 	source.relation_oid := null;
-	source.number := coalesce(
-		(select s.number from pgcast.source s where s.relation = source.relation),
-		nextval('pgcast.source_number_seq'));
+	if source.number is null then
+		source.number := nextval('pgcast.source_number_seq');
+		perform pgcast.drop_functions(source.number);
+	elsif not exists (select from pgcast.source s where s.relation = source.relation) then
+		-- Made anew: clients have had a truncate, but may not know its rows.
+		perform pgcast.reset_type(source.type);
+	end if;
 	delete from pgcast.source s where s.number = source.number;
+	select n.nspname, c.relname, array(select m::oid from pgcast.tree(c.oid) m order by 1)
+	into source.table_schema, source.table_name, source.members
+	from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = source.relation;
 	insert into pgcast.source overriding system value values (source.*);
 	perform pgcast.generate(source.number);
 	return source.number;

@@ -26,8 +26,14 @@ begin
 	if found then
 		raise exception 'pgcast: % has no column %', source.relation, quote_ident(missing)
 			using errcode = 'undefined_column',
-				hint = 'uid_column => ''name'' names the column with the uid, uid_column => null makes each'
-					' change a broadcast.';
+				hint = coalesce((
+					select format('The column %s exists: names of columns are given as they are, without double'
+						' quotes.', quote_literal(a.attname))
+					from pg_attribute a
+					where a.attrelid = source.relation and a.attnum > 0 and not a.attisdropped
+						and lower(a.attname) = lower(btrim(missing, '"'))),
+					'uid_column => ''name'' names the column with the uid, uid_column => null makes each change'
+					' a broadcast.');
 	end if;
 	if source.columns is not null and (cardinality(source.columns) = 0
 			or array_position(source.columns, null) is not null
@@ -80,6 +86,62 @@ $$;
 comment on function pgcast.grant_init(regclass) is
 	'Lets pgcast_owner read the table, for init; warns where the caller may not grant that';
 
+create or replace function pgcast.warn(s pgcast.source) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+	member regclass;
+begin
+	if (select c.relrowsecurity from pg_class c where c.oid = s.relation) then
+		raise warning 'pgcast: row-level security of % does not reach clients', s.relation
+			using detail = concat('Changes are sent to the uid in the row regardless of the policies; init'
+				' reads as pgcast_owner', ', under: ' || (
+					select string_agg(format('%I to %s using (%s)', p.polname,
+						case when p.polroles = '{0}' then 'public'
+							else (select string_agg(quote_ident(pg_get_userbyid(r)), ', ')
+								from unnest(p.polroles) r) end,
+						pg_get_expr(p.polqual, p.polrelid)), '; ' order by p.polname)
+					from pg_policy p where p.polrelid = s.relation and p.polcmd in ('r', '*')), '.'),
+				hint = format('create policy pgcast on %s for select to pgcast_owner using (true);', s.relation);
+	end if;
+	if exists (select from pg_class c where c.oid = s.relation and c.relpersistence = 'u') then
+		raise warning 'pgcast: % is unlogged', s.relation
+			using detail = 'A crash of the server empties it; bridges notice that when they connect again, and'
+				' send a truncate.';
+	end if;
+	for member in
+		select m from pgcast.tree(s.relation) m join pg_foreign_table f on f.ftrelid = m
+	loop
+		raise warning 'pgcast: % is a foreign table', member
+			using detail = 'Changes that other servers make in it are not sent, nor is its TRUNCATE.';
+	end loop;
+	if not s.replicated and exists (select from pgcast.tree(s.relation) m
+			join pg_subscription_rel u on u.srrelid = m) then
+		raise warning 'pgcast: a subscription writes to %, and replicated rows are not sent', s.relation
+			using hint = 'Call pgcast.watch with replicated => true.';
+	end if;
+	if exists (select from pg_index x where x.indrelid = s.relation and x.indisprimary
+			and not x.indimmediate) then
+		raise warning 'pgcast: the primary key of % is deferrable', s.relation
+			using detail = 'A row that takes the key of one that another transaction deletes may be journaled'
+				' before that delete, and clients then lose it.';
+	end if;
+	if s.uid_column is not null and not exists (
+			select from pg_index x join pg_attribute a
+				on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
+			where x.indrelid = s.relation and a.attname = s.uid_column
+				and x.indisvalid and x.indpred is null) then
+		raise warning 'pgcast: no index of % starts with %, so every init reads the whole table',
+				s.relation, quote_ident(s.uid_column)
+			using hint = format('create index on %s (%s);', s.relation,
+				(select string_agg(quote_ident(k.name), ', ' order by k.place)
+				from unnest(s.uid_column || pgcast.keys(s.relation, s.uid_column))
+					with ordinality k(name, place)));
+	end if;
+end
+$$;
+comment on function pgcast.warn(pgcast.source) is 'Warns of properties of a watched table that limit it';
+
 create or replace function pgcast.watch(
 	relation regclass, uid_column name default '', type text default null,
 	columns name[] default null, init_limit int default null, notify boolean default null,
@@ -91,7 +153,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
 	c pg_class;
-	s pgcast.source := (select pgcast.resolve(s) from pgcast.source s where s.relation = watch.relation);
+	s pgcast.source := pgcast.source_of(watch.relation);
 begin
 	select * into c from pg_class where oid = watch.relation;
 	if watch.broadcast and watch.uid_column <> '' or not watch.broadcast and watch.uid_column is null then
@@ -99,6 +161,9 @@ begin
 			using errcode = 'invalid_parameter_value';
 	end if;
 	-- Settings that are not given stay as they were.
+	if s.relation = watch.relation then
+		s := pgcast.resolve(s);
+	end if;
 	s.uid_column := case
 		when watch.broadcast or watch.uid_column is null then null
 		when watch.uid_column <> '' then watch.uid_column
@@ -126,29 +191,7 @@ begin
 	end if;
 	perform pgcast.attach(pgcast.save_source(s));
 	perform pgcast.grant_init(s.relation);
-	if c.relrowsecurity then
-		raise warning 'pgcast: row-level security of % does not reach clients', s.relation
-			using detail = 'Changes are sent to the uid in the row regardless of the policies; init'
-				' reads as pgcast_owner.';
-	end if;
-	if exists (select from pg_index x where x.indrelid = s.relation and x.indisprimary
-			and not x.indimmediate) then
-		raise warning 'pgcast: the primary key of % is deferrable', s.relation
-			using detail = 'A row that takes the key of one that another transaction deletes may be journaled'
-				' before that delete, and clients then lose it.';
-	end if;
-	if s.uid_column is not null and not exists (
-			select from pg_index x join pg_attribute a
-				on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
-			where x.indrelid = s.relation and a.attname = s.uid_column
-				and x.indisvalid and x.indpred is null) then
-		raise warning 'pgcast: no index of % starts with %, so every init reads the whole table',
-				s.relation, quote_ident(s.uid_column)
-			using hint = format('create index on %s (%s);', s.relation,
-				(select string_agg(quote_ident(k.name), ', ' order by k.place)
-				from unnest(s.uid_column || pgcast.keys(s.relation, s.uid_column))
-					with ordinality k(name, place)));
-	end if;
+	perform pgcast.warn(s);
 end
 $$;
 comment on function pgcast.watch(regclass, name, text, name[], int, boolean, boolean, name[], text, text, boolean,
@@ -179,13 +222,13 @@ create or replace function pgcast.unwatch(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-	number int := (select s.number from pgcast.source s where s.relation = unwatch.relation);
+	s pgcast.source := pgcast.source_of(unwatch.relation);
 begin
-	if number is null then
+	if s.number is null then
 		raise exception 'pgcast: % is not watched', unwatch.relation
 			using errcode = 'undefined_object', hint = 'See pgcast.watched.';
 	end if;
-	perform pgcast.drop_source(number);
+	perform pgcast.drop_source(s.number);
 	if has_table_privilege(unwatch.relation, 'select with grant option') then
 		execute format('revoke select on %s from pgcast_owner', unwatch.relation);
 	end if;

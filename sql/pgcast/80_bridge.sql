@@ -228,8 +228,9 @@ begin
 	execute format('grant select on pgcast.event, pgcast.meta, pgcast.rotation, pgcast.watched to %I',
 		role);
 	execute format('grant execute on function pgcast.schema_version(), pgcast.bridge_join(),'
-		' pgcast.broadcast_ranges(bigint[], int), pgcast.lost(text),'
-		' pgcast.witness(xid8, xid8, xid8[], xid8[]), pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary() to %I', role);
+		' pgcast.broadcast_ranges(bigint[], int), pgcast.lost(text), pgcast.witness(xid8, xid8, xid8[], xid8[]),'
+		' pgcast.init(text, text), pgcast.prune(interval), pgcast.write_canary(), pgcast.check_watched() to %I',
+		role);
 end
 $$;
 comment on function pgcast.grant_bridge(name) is

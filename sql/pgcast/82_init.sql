@@ -124,6 +124,9 @@ begin
 	if s.number is null then
 		return null;
 	end if;
+	if s.relation is null or (select l.lost from pgcast.located l where l.number = s.number) then
+		raise undefined_table using message = 'the table was dropped or replaced';
+	end if;
 	if pgcast.hides_rows(s.relation) then
 		raise insufficient_privilege using message = 'no policy is for pgcast_owner';
 	end if;

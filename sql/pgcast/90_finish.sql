@@ -30,18 +30,21 @@ $rights$;
 revoke all on all tables in schema pgcast from public;
 revoke all on all sequences in schema pgcast from public;
 
--- The functions and triggers of the watched tables, by the templates above.
+-- The functions and triggers of the watched tables, by the templates above. After a restore without the
+-- rows of pgcast.source, there are functions that belong to none.
 do $again$
 declare
 	s record;
 begin
+	perform pgcast.drop_functions();
+	perform pgcast.follow_tables();
 	perform set_config('role', current_setting('pgcast.installer'), true);
-	for s in select w.number, w.relation from pgcast.source w
-		where exists (select from pg_class c where c.oid = w.relation) order by w.number
+	for s in select w.number, w.relation from pgcast.source w where w.relation is not null order by w.number
 	loop
 		perform pgcast.generate(s.number);
 		begin
 			perform pgcast.attach(s.number);
+			perform pgcast.grant_init(s.relation);
 		exception when insufficient_privilege then
 			raise warning 'pgcast: % may not create triggers on %', current_user, s.relation
 				using hint = 'Let its owner, as a member of pgcast_owner, call pgcast.watch again.';

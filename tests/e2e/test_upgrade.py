@@ -68,8 +68,8 @@ CATALOG = r"""
         union all select n.nspowner::regrole::text, n.nspacl, obj_description(n.oid, 'pg_namespace')
             from pg_namespace n where n.nspname = 'pgcast'
         union all select to_jsonb(m)::text, null, null from pgcast.meta m
-        union all select concat_ws(' ', s.relation, to_jsonb(s) - 'relation' - 'relation_oid'),
-                null, null
+        union all select concat_ws(' ', s.relation, to_jsonb(s)
+                - '{relation,relation_oid,members}'::text[]), null, null
             from pgcast.source s)
     select what, array(select a::text from unnest(acl) a order by 1), comment
     from object order by 1, 2"""
@@ -178,7 +178,7 @@ async def test_upgrade_under_writers_loses_nothing_and_equals_a_new_install(star
     bridge = start(database, wait=False)
     bridge.wait_line("has version")
     beginning = database.value("select epoch || '.0.0.0' from pgcast.meta")
-    writers = [Writer(database, number) for number in range(1, 4)]
+    writers = [Writer(database, number) for number in range(1, 7)]
     async with bridge.client("u1", since=beginning) as client:
         await more_commits(writers)
         with database.connect() as connection, connection.transaction():

@@ -74,7 +74,8 @@ def watched(ddl, *watches):
         try:
             yield c
         finally:
-            c.execute("rollback; drop schema stage cascade;"
+            c.execute("rollback; select pgcast.unwatch(relation) from pgcast.watched;"
+                      "drop schema stage cascade;"
                       "truncate pgcast.event; truncate pgcast.bridge")
 
 
@@ -354,7 +355,7 @@ def test_install():
                     language plpgsql as ''begin return null; end''',
                     (select number from pgcast.source where type = 'log'));
                 end $$""")
-            c.execute('drop trigger "00_pgcast_1_update" on log')
+            c.execute('drop trigger " pgcast_1_update" on log')
             install(name)
             c.execute("truncate pgcast.event;"
                       "update log set action = 'x'; insert into log(uid) values ('u2');"
@@ -378,8 +379,9 @@ def test_install():
             c.execute("drop table parts")
             check(install(name).returncode, 0, "installs after a watched table was dropped")
             c.execute("create table parts (uid text primary key)")
-            c.execute("select pgcast.watch('parts')")
-            check(one(c, "select count(*) from pgcast.watched"), 2, "and its type is free again")
+            c.execute("select pgcast.watch('parts', columns => '{*}')")
+            check(one(c, "select count(*) from pgcast.watched"), 2,
+                  "and is watched when it is made anew")
 
             with connect(name, user="postgres") as admin:
                 admin.execute("drop owned by pgcast_test_bridge; drop role pgcast_test_bridge")

@@ -36,7 +36,7 @@ select throws_ok($$select pgcast.unwatch('other')$$, '42704', 'pgcast: public.ot
 create table kept (k int primary key, owner text, secret text);
 select pgcast.watch('kept', 'owner', 'mine too', '{k}', 7, false, order_by => '{owner,k}', filter => 'k > 0', old => 'key',
 	big_as_text => true, utc => true, replicated => true);
-create temp view kept_settings as select to_jsonb(w) - 'relation' as settings from pgcast.watched w where relation = 'kept'::regclass;
+create temp view kept_settings as select to_jsonb(w) - '{relation,state}'::text[] as settings from pgcast.watched w where relation = 'kept'::regclass;
 select pgcast.watch('kept');
 select is((select settings from kept_settings), '{"type": "mine too", "uid_column": "owner", "columns": ["k"], "init_limit": 7,
 	"notify": false, "order_by": ["owner", "k"], "filter": "k > 0", "old": "key", "big_as_text": true, "utc": true,
