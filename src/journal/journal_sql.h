@@ -7,7 +7,8 @@
 extern const struct statement affected_sql, answer_sql, export_snapshot_sql, completed_xids_sql,
 	conservative_cursor_sql, init_sql, journal_usage_sql, last_valid_sql, limit_init_sql,
 	lock_sql, pages_sql, pooled_settings_sql, prune_sql, pull_sql, pull_standby_sql,
-	queue_usage_sql, short_pull_sql, start_sql, start_standby_sql, write_canary_sql;
+	queue_usage_sql, short_pull_sql, start_sql, start_standby_sql, watched_sql,
+	watched_standby_sql, write_canary_sql;
 
 enum event_column {
 	EVENT_ID,

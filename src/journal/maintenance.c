@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "journal_sql.h"
 #include "metrics.h"
+#include "watched.h"
 
 #define RETRY_MS 5
 
@@ -17,6 +18,7 @@ struct maintenance {
 	bool standby;
 	struct scheduler *scheduler;
 	uint64_t canary_ms;
+	struct watched *watched;
 };
 
 static void on_queue_usage(void *ctx, const struct row *row)
@@ -90,6 +92,7 @@ struct maintenance *maintenance_create(uv_loop_t *loop, const struct settings *s
 	maintenance->settings = settings;
 	maintenance->link = link;
 	maintenance->scheduler = scheduler;
+	maintenance->watched = watched_create(loop, interval, link, scheduler);
 	maintenance->timer.data = maintenance;
 	uv_timer_init(loop, &maintenance->timer);
 	uv_timer_start(&maintenance->timer, on_timer, interval, interval);
@@ -105,6 +108,7 @@ void maintenance_destroy(struct maintenance **maintenance)
 {
 	if (!*maintenance)
 		return;
+	watched_destroy(&(*maintenance)->watched);
 	uv_close((uv_handle_t *)&(*maintenance)->timer, on_close);
 	*maintenance = NULL;
 }
@@ -112,4 +116,5 @@ void maintenance_destroy(struct maintenance **maintenance)
 void maintenance_connected(struct maintenance *maintenance, const struct session_facts *facts)
 {
 	maintenance->standby = facts->standby;
+	watched_connected(maintenance->watched, facts->standby);
 }

@@ -1,5 +1,5 @@
 /* Periodic tasks: prunes the journal, measures it and the notification queue, writes test events,
- * and notices the promotion of a standby. */
+ * checks the watched tables, and notices the promotion of a standby. */
 #pragma once
 
 #include <uv.h>

@@ -178,7 +178,7 @@ async def test_upgrade_under_writers_loses_nothing_and_equals_a_new_install(star
     bridge = start(database, wait=False)
     bridge.wait_line("has version")
     beginning = database.value("select epoch || '.0.0.0' from pgcast.meta")
-    writers = [Writer(database, number) for number in range(1, 7)]
+    writers = [Writer(database, number) for number in range(1, 4)]
     async with bridge.client("u1", since=beginning) as client:
         await more_commits(writers)
         with database.connect() as connection, connection.transaction():
