@@ -226,9 +226,9 @@ static void write_open(char *bitmap, size_t bytes, const struct turn *all, const
 	unsigned char bits[CURSOR_MAX] = {0};
 	while (*distances == '.') {
 		distances++;
-		uint64_t xid = all->m - read_number(&distances);
+		uint64_t xid = all->m - read_number(&distances), bit = xid - all->low - 1;
 		if (xid > all->low)
-			bits[(xid - all->low - 1) / 8] |= 1 << (xid - all->low - 1) % 8;
+			bits[bit / 8] = (unsigned char)(bits[bit / 8] | 1u << bit % 8);
 	}
 	for (size_t i = 0; i < bytes; i++)
 		sprintf(bitmap + 2 * i, "%02x", bits[i]);
