@@ -200,5 +200,7 @@ async def test_bridge_away_for_longer_than_retention_sends_reset(start, database
             finally:
                 database.execute("alter role bridge login")
         await client.until(lambda message: message["op"] == "reset")
+        await client.init()
+        await client.until(lambda message: message["op"] == "init")
         await client.before_marker(database)
         assert resets(client) == ["pruned"]

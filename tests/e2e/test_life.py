@@ -240,9 +240,9 @@ def test_restore_without_owners_and_grants_is_repaired_by_installing(database, c
 def test_restore_without_owners_by_a_stranger_has_a_hint_that_works(database, copy):
     text = dump(database, "--no-owner", "--no-acl").stdout
     assert restore(copy, text).stderr == ""
-    copy.role("stranger")
-    copy.execute("grant pgcast_owner to stranger", "grant all on schema public to stranger")
-    done = psql(copy, "pgcast.sql", "stranger")
+    copy.role("newcomer")
+    copy.execute("grant pgcast_owner to newcomer", "grant all on schema public to newcomer")
+    done = psql(copy, "pgcast.sql", "newcomer")
     assert done.returncode == 3 and "Run this file as a superuser" in done.stderr
     assert psql(copy, "pgcast.sql").stderr == ""
     assert state(copy) == "ok"

@@ -51,7 +51,8 @@ def transaction(cursor):
 
 def with_field(cursor, n, change):
     fields = cursor.split(".")
-    fields[n] = str(change(int(fields[n])))
+    number, *rest = fields[n].split("-")
+    fields[n] = "-".join((str(change(int(number))), *rest))
     return ".".join(fields)
 
 
