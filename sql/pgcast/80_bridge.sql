@@ -92,8 +92,8 @@ returns table (n bigint, sum numeric, newest bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 	-- Ranges between the open ones, whose events may be many and are read in vain.
-	with recursive first(xid, hi, n) as (
-		select e.xid, r.hi, 1
+	with recursive first(xid, hi) as (
+		select e.xid, r.hi
 		from (select array(select o from unnest(witness.open) o
 			where o > witness.low and o <= witness.high order by o) as xids) c
 		cross join lateral unnest(witness.low || c.xids, c.xids || null::xid8) r(lo, hi)
@@ -101,22 +101,25 @@ as $$
 			where e.xid > r.lo and e.xid <= witness.high and e.xid < r.hi is not false
 			order by e.xid, e.id limit 1) e
 		union all
-		select e.xid, f.hi, f.n + 1
+		select e.xid, f.hi
 		from first f
 		cross join lateral (select e.xid from pgcast.event e
 			where e.xid > f.xid and e.xid <= witness.high and e.xid < f.hi is not false
 			order by e.xid, e.id limit 1) e
-		where f.n < pgcast.constant('max_witnesses')
 	)
 	select count(*), coalesce(sum(pgcast.microseconds(t.at)), 0), max(pgcast.microseconds(t.at))
-	from (select f.xid from first f union all select o from unnest(witness.ended) o) x
+	from (
+		-- A client may ask for any range; the limit ends the recursion.
+		(select f.xid from first f limit pgcast.constant('max_witnesses'))
+		union all
+		select o from unnest(witness.ended) o) x
 	cross join lateral (select e.at from pgcast.event e
 		where e.xid = x.xid order by e.xid desc, e.id desc limit 1) t
 $$;
 comment on function pgcast.witness(xid8, xid8, xid8[], xid8[]) is
 	'Of the transactions above low and up to high that are not open, and those in ended: how many have events,'
-	' the sum of the times of the last ones in microseconds, and the latest time. At most'
-	' pgcast.constant(''max_witnesses'') between two open ones.';
+	' the sum of the times of the last ones in microseconds, and the latest time. Of the range, at'
+	' most pgcast.constant(''max_witnesses'').';
 
 create or replace function pgcast.lost(cursor text) returns text
 language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp

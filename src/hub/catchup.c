@@ -270,8 +270,7 @@ void hub_turn_page(struct hub *hub, size_t page, const char *lost, int64_t upto)
 		catchup->reset_reason = reset_reason(lost);
 		metric_add(METRIC_RESETS, 1);
 	} else {
-		/* Broadcasts are read for all pages: they may end before the beginning of this one.
-		 */
+		/* The broadcasts that were read may end before the beginning of this page. */
 		catchup->page_upto =
 			upto && upto < catchup->window.after ? catchup->window.after : upto;
 		if (catchup->window.from->unverified)

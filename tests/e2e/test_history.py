@@ -204,3 +204,14 @@ async def test_bridge_away_for_longer_than_retention_sends_reset(start, database
         await client.until(lambda message: message["op"] == "init")
         await client.before_marker(database)
         assert resets(client) == ["pruned"]
+
+
+def test_witness_of_any_range_is_bounded(database):
+    """A client may ask for it: neither its width nor its open transactions make it costly."""
+    database.execute("""do $$ begin for i in 1..1500 loop
+        perform pgcast.publish('u1', 'story', '1'::json); commit; end loop; end $$""")
+    bounded = """select n from pgcast.witness('0', pg_snapshot_xmax(pg_current_snapshot()),
+        array(select xid from pgcast.event order by id limit {}), '{{}}')"""
+    assert database.value(bounded.format(0)) == 1024
+    assert database.value(bounded.format(100)) == 1024
+    assert database.value(bounded.format(1400)) == 100

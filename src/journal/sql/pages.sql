@@ -1,6 +1,7 @@
 -- A page of events for each client that is catching up: first a row per page with the reason why its
 -- window cannot be read (behind 'end ': why it has to be read anew), or null, and the id up to which the
--- page has every event, null if that is the end of the window; then the events by id, each with its page, or broadcasts with their windows.
+-- page has every event, null if that is the end of the window; then the events by id, each with its
+-- page, or broadcasts with their windows.
 -- parameters: froms, tos, unverified, uids, windows, afters, page_events, page_bytes
 --
 -- Windows are distinct; tos are null for those that are open. A page begins behind an id: that of the
